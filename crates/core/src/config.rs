@@ -1,0 +1,146 @@
+//! What can be set, with where each default comes from.
+
+use core::time::Duration;
+
+/// How a node behaves. Every default names its source, or says "guess".
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Length r of the successor and predecessor lists. Default 8: DESIGN, section 5; Zave 2017
+    /// needs r + 1 members before her rules hold.
+    pub list_len: usize,
+    /// Ring links held open on each side. Default 4: DESIGN, section 5.
+    pub ring_links: usize,
+    /// Own long links k. Default 8: 4.0 mean hops at 10,000 members with lookahead (measured
+    /// with a prototype; Symphony, USITS 2003, section 3).
+    pub long_links: usize,
+    /// Links of all sorts that a node holds at most. Default 48: 2 x 4 ring links wanted, as
+    /// many wanted by others, 8 own and 16 accepted long links, and 8 in transition. Guess.
+    pub max_links: usize,
+    /// Silence after which a link is pinged. Default 1 s: DESIGN, section 5.
+    pub heartbeat: Duration,
+    /// Time between probes of a silent link. Default 300 ms: DESIGN, section 5.
+    pub probe_interval: Duration,
+    /// Unanswered probes after which a peer is dead. Default 6: with a heartbeat of 1 s and
+    /// probes each 300 ms that is 3.1 s after its last frame; DESIGN, section 5, allows 4 s.
+    pub probes: u32,
+    /// Time between rounds of stabilization. Default 1 s: the workload W1; changes are told at
+    /// once anyway.
+    pub stabilize: Duration,
+    /// The least time between two tables told to the same neighbours. Default 20 ms: guess.
+    pub tell_interval: Duration,
+    /// Time that a connection attempt may take. Default 10 s: ICE checks on real paths need
+    /// that long (measured).
+    pub attempt_timeout: Duration,
+    /// Time that the answer to an offer may take, after which others are tried as well. Default
+    /// 1 s: guess.
+    pub answer_timeout: Duration,
+    /// Time for which somebody found dead or unreachable is not believed to be alive on others'
+    /// word. Default 10 s: more than it takes the news to go r members round. Guess.
+    pub quarantine: Duration,
+    /// Time for which a link that neither side wants is kept. Default 5 s: guess.
+    pub linger: Duration,
+    /// Time between looks at the long links. Default 2 s: guess.
+    pub long_link_interval: Duration,
+    /// Time that a reliable message is tried. Default 30 s: guess.
+    pub message_deadline: Duration,
+    /// Reliable messages to one receiver that may wait, sent or not. Default 8192: guess.
+    pub queue_messages: usize,
+    /// Their bytes. Default 8 MiB: guess.
+    pub queue_bytes: usize,
+    /// Reliable messages to one receiver under way at a time. Default 256: 128 KB of 500-byte
+    /// messages, the product of 10 MB/s and 13 ms. Guess.
+    pub window_messages: usize,
+    /// Their bytes. Default 1 MiB: DESIGN, section 4.
+    pub window_bytes: usize,
+    /// Receivers and senders that streams are kept for. Default 4096: guess.
+    pub streams: usize,
+    /// Time that an acknowledgement may wait for others. Default 2 ms: guess.
+    pub ack_delay: Duration,
+    /// Bytes given to a link that may wait for the network. Default 1 MiB: DESIGN, section 4.
+    pub link_window: usize,
+    /// Bytes that may wait in the node for a link; more are dropped, and reliable messages are
+    /// sent again later. Default 4 MiB: guess.
+    pub link_queue: usize,
+    /// Broadcasts kept to fill others' gaps, and the most that may be missing from one sender.
+    /// Default 256: guess.
+    pub broadcast_cache: usize,
+    /// Time after which missing broadcasts are asked for. Default 100 ms: guess.
+    pub gap_timeout: Duration,
+    /// Time after which missing broadcasts are given up. Default 5 s: longer than it takes to
+    /// notice a dead peer.
+    pub gap_give_up: Duration,
+    /// Time that a hop of a circulated message may take before the next member is tried.
+    /// Default 1 s: guess.
+    pub circulate_hop_timeout: Duration,
+    /// Time after which the origin of a circulated message reports what is known. Default 30 s:
+    /// guess.
+    pub circulate_timeout: Duration,
+    /// Time between two tellings of the own presence. Default 60 s: DESIGN, section 3.
+    pub presence_interval: Duration,
+    /// Time after which a member not heard of is taken to be gone. Default 150 s: two tellings
+    /// missed.
+    pub presence_timeout: Duration,
+    /// Members whose presence is kept. Default 1000: DESIGN, section 3.
+    pub max_presence: usize,
+    /// Time that a signal holds. Default 30 s: three times a connection attempt.
+    pub signal_expiry: Duration,
+    /// How far clocks may differ. Default 120 s: DESIGN, section 2.
+    pub clock_tolerance: Duration,
+    /// The first wait before a tracker is tried again; doubles each time. Default 200 ms: guess.
+    pub tracker_backoff: Duration,
+    /// The longest such wait. Default 3 s: a restarted tracker is to list everybody within 5 s.
+    pub tracker_backoff_max: Duration,
+    /// Time between two reports to the tracker; changes are reported after a tenth of it.
+    /// Default 3 s: guess.
+    pub announce_interval: Duration,
+    /// Silence after which a tracker is taken to be lost. Default 10 s: three reports.
+    pub tracker_timeout: Duration,
+    /// Whether reliable messages are acknowledged by
+    /// [`Command::Acknowledge`](crate::node::Command) only. Default false.
+    pub manual_ack: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            list_len: 8,
+            ring_links: 4,
+            long_links: 8,
+            max_links: 48,
+            heartbeat: Duration::from_secs(1),
+            probe_interval: Duration::from_millis(300),
+            probes: 6,
+            stabilize: Duration::from_secs(1),
+            tell_interval: Duration::from_millis(20),
+            attempt_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(1),
+            quarantine: Duration::from_secs(10),
+            linger: Duration::from_secs(5),
+            long_link_interval: Duration::from_secs(2),
+            message_deadline: Duration::from_secs(30),
+            queue_messages: 8192,
+            queue_bytes: 8 << 20,
+            window_messages: 256,
+            window_bytes: 1 << 20,
+            streams: 4096,
+            ack_delay: Duration::from_millis(2),
+            link_window: 1 << 20,
+            link_queue: 4 << 20,
+            broadcast_cache: 256,
+            gap_timeout: Duration::from_millis(100),
+            gap_give_up: Duration::from_secs(5),
+            circulate_hop_timeout: Duration::from_secs(1),
+            circulate_timeout: Duration::from_secs(30),
+            presence_interval: Duration::from_secs(60),
+            presence_timeout: Duration::from_secs(150),
+            max_presence: 1000,
+            signal_expiry: Duration::from_secs(30),
+            clock_tolerance: Duration::from_secs(120),
+            tracker_backoff: Duration::from_millis(200),
+            tracker_backoff_max: Duration::from_secs(3),
+            announce_interval: Duration::from_secs(3),
+            tracker_timeout: Duration::from_secs(10),
+            manual_ack: false,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The ring: positions, distances and intervals.
+//!
+//! This is the only modular arithmetic in the project. Everything else asks it.
+
+use core::cmp::Ordering;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::NodeId;
+use crate::room::RoomId;
+
+/// A point on the ring of 2^64 positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The position of a node in a room: the first 8 bytes, big endian, of BLAKE3 in derive-key
+    /// mode over room id and NodeId.
+    #[must_use]
+    pub fn of(room: &RoomId, node: &NodeId) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("circlet 2026-11 ring position");
+        hasher.update(room.as_bytes());
+        hasher.update(node.as_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Self(u64::from_be_bytes(first))
+    }
+
+    /// How far it is clockwise from `self` to `to`, in positions; 0 to itself.
+    #[must_use]
+    pub const fn clockwise_to(self, to: Self) -> u64 {
+        to.0.wrapping_sub(self.0)
+    }
+
+    /// The shorter of the two ways round between `self` and `other`.
+    #[must_use]
+    pub fn distance(self, other: Self) -> u64 {
+        self.clockwise_to(other).min(other.clockwise_to(self))
+    }
+
+    /// The position `by` further clockwise.
+    #[must_use]
+    pub const fn advance(self, by: u64) -> Self {
+        Self(self.0.wrapping_add(by))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A member's place on the ring: its position, ties broken by its NodeId.
+///
+/// Frames carry the NodeId alone; [`Frame::decode`](crate::wire::Frame::decode) computes the
+/// position, so that nobody can claim one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The position, by which places are ordered first.
+    pub position: Position,
+    /// The member, by which equal positions are ordered.
+    pub id: NodeId,
+}
+
+impl Place {
+    /// The place of `id` in `room`.
+    #[must_use]
+    pub fn of(room: &RoomId, id: NodeId) -> Self {
+        Self {
+            position: Position::of(room, &id),
+            id,
+        }
+    }
+
+    /// Whether `self` lies strictly between `from` and `to`, going clockwise.
+    ///
+    /// With `from == to` the interval is the whole ring but that one place (Chord, ToN 2003,
+    /// section IV; Zave 2017, section 2).
+    #[must_use]
+    pub fn is_between(self, from: Self, to: Self) -> bool {
+        match from.cmp(&to) {
+            Ordering::Less => from < self && self < to,
+            Ordering::Greater => from < self || self < to,
+            Ordering::Equal => self != from,
+        }
+    }
+
+    /// Orders `a` and `b` by which comes first going clockwise from `self`; `self` comes last.
+    #[must_use]
+    pub fn clockwise_order(self, a: Self, b: Self) -> Ordering {
+        if a == b {
+            Ordering::Equal
+        } else if a != self && (b == self || a.is_between(self, b)) {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id.short(), self.position)
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.id.serialize(serializer)
+    }
+}
+
+/// Leaves the position at zero: whoever decodes places them, knowing the room.
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        NodeId::deserialize(deserializer).map(|id| Self {
+            position: Position(0),
+            id,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(position: u64, id: u8) -> Place {
+        Place {
+            position: Position(position),
+            id: NodeId::from_bytes([id; 32]),
+        }
+    }
+
+    #[test]
+    fn intervals_wrap_round_zero() {
+        let (a, b, c) = (place(10, 0), place(20, 0), place(u64::MAX, 0));
+        assert!(b.is_between(a, c));
+        assert!(!a.is_between(b, c));
+        assert!(a.is_between(c, b));
+        assert!(!a.is_between(a, b) && !b.is_between(a, b));
+    }
+
+    #[test]
+    fn an_interval_from_a_place_to_itself_is_all_but_that_place() {
+        let (a, b) = (place(10, 0), place(20, 0));
+        assert!(b.is_between(a, a));
+        assert!(!a.is_between(a, a));
+    }
+
+    #[test]
+    fn equal_positions_are_ordered_by_identity() {
+        let (a, b, c) = (place(10, 1), place(10, 2), place(10, 3));
+        assert!(b.is_between(a, c));
+        assert!(!b.is_between(c, a));
+    }
+
+    #[test]
+    fn distance_is_the_shorter_way() {
+        assert_eq!(Position(1).distance(Position(u64::MAX)), 2);
+        assert_eq!(Position(1).clockwise_to(Position(0)), u64::MAX);
+        assert_eq!(Position(u64::MAX).advance(2), Position(1));
+    }
+
+    #[test]
+    fn clockwise_order_starts_after_self_and_ends_with_it() {
+        let me = place(100, 0);
+        let mut all = [place(50, 0), me, place(150, 0), place(101, 0)];
+        all.sort_by(|a, b| me.clockwise_order(*a, *b));
+        assert_eq!(all, [place(101, 0), place(150, 0), place(50, 0), me]);
+    }
+}
