@@ -31,8 +31,9 @@ pub struct Config {
     /// Time that a connection attempt may take. Default 10 s: ICE checks on real paths need
     /// that long (measured).
     pub attempt_timeout: Duration,
-    /// Time that the answer to an offer may take, after which others are tried as well. Default
-    /// 1 s: guess.
+    /// Time that the answer to an offer may take, after which others are turned to. Default
+    /// 2 s: an answer takes milliseconds, but a loaded machine starting 32 nodes may need a
+    /// second (measured).
     pub answer_timeout: Duration,
     /// Time for which somebody found dead or unreachable is not believed to be alive on others'
     /// word. Default 10 s: more than it takes the news to go r members round. Guess.
@@ -98,6 +99,9 @@ pub struct Config {
     /// Whether reliable messages are acknowledged by
     /// [`Command::Acknowledge`](crate::node::Command) only. Default false.
     pub manual_ack: bool,
+    /// Whether frames are encoded as they are sent, so that sizes are exact. A simulation may
+    /// turn it off and let them travel as values. Default true.
+    pub encode_frames: bool,
 }
 
 impl Default for Config {
@@ -113,7 +117,7 @@ impl Default for Config {
             stabilize: Duration::from_secs(1),
             tell_interval: Duration::from_millis(20),
             attempt_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(1),
+            answer_timeout: Duration::from_secs(2),
             quarantine: Duration::from_secs(10),
             linger: Duration::from_secs(5),
             long_link_interval: Duration::from_secs(2),
@@ -141,6 +145,7 @@ impl Default for Config {
             announce_interval: Duration::from_secs(3),
             tracker_timeout: Duration::from_secs(10),
             manual_ack: false,
+            encode_frames: true,
         }
     }
 }

@@ -558,6 +558,8 @@ pub struct Snapshot {
 pub enum TimerKind {
     /// A link's heartbeat or probe.
     Heartbeat(LinkId),
+    /// A link that neither side wants has been kept long enough.
+    Linger(LinkId),
     /// A connection attempt that takes too long.
     Attempt(LinkId),
     /// The periodic stabilization of the ring.

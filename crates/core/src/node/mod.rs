@@ -1,13 +1,56 @@
-//! The Node state machine.
+//! The Node state machine: a member of the overlay.
+//!
+//! One file for each mechanism: [`links`](self) and signalling, failure detection, maintenance
+//! of the ring, long links, routing, delivery, broadcast, circulation, presence, trackers. They
+//! share the state of one [`Node`], and speak to the outside only through its outputs.
+
+mod broadcast;
+mod circulate;
+mod delivery;
+mod failure;
 mod io;
-pub use io::*;
+mod links;
+mod long_links;
+mod maintenance;
+mod outgoing;
+mod presence;
+mod quarantine;
+mod routing;
+mod signalling;
+mod timers;
+mod trackers;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, SeedableRng};
 
 use crate::config::Config;
-use crate::identity::{Identity, Incarnation};
+use crate::identity::{Identity, Incarnation, NodeId};
+use crate::ring::{Place, Position};
+use crate::room::RoomId;
 use crate::time::Timestamp;
-use crate::topology::Topology;
-use crate::wire::NodeKind;
-use alloc::string::String;
+use crate::topology::{Topology, Wanted};
+use crate::wire::{ByeReason, Frame, FrameBuf, Head, NodeKind, Places, WireError};
+
+pub use io::*;
+
+use broadcast::Broadcasts;
+use circulate::Circulations;
+use delivery::Delivery;
+use links::Links;
+use long_links::LongLinks;
+use maintenance::Ring;
+use presence::Members;
+use quarantine::Quarantine;
+use signalling::Signalling;
+use timers::Timers;
+use trackers::Trackers;
+
+/// Frames from one link that cannot be read before it is closed.
+const MAX_BAD_FRAMES: u32 = 8;
 
 /// Who a node is and where it wants to be.
 #[derive(Clone, Debug)]
@@ -24,50 +67,333 @@ pub struct Membership {
     pub kind: NodeKind,
     /// The room's topology.
     pub topology: Topology,
-    /// How many trackers it knows of, [`TrackerId`] 0 and on.
+    /// How many trackers it knows of: [`TrackerId`] 0 and on.
     pub trackers: u16,
 }
 
 /// A member of the overlay.
+///
+/// See the [crate's documentation](crate) for how it is driven.
 #[derive(Debug)]
-pub struct Node {}
+pub struct Node {
+    config: Config,
+    wanted: Wanted,
+    identity: Identity,
+    incarnation: Incarnation,
+    room: RoomId,
+    room_name: String,
+    topology: Topology,
+    me: Place,
+    /// Unix milliseconds and when they were told.
+    wall_clock: Option<(u64, Timestamp)>,
+    ended: bool,
+    outputs: VecDeque<Output>,
+    timers: Timers,
+    counters: Counters,
+    quarantine: Quarantine,
+    links: Links,
+    signalling: Signalling,
+    ring: Ring,
+    long: LongLinks,
+    delivery: Delivery,
+    broadcasts: Broadcasts,
+    circulations: Circulations,
+    members: Members,
+    trackers: Trackers,
+    /// The neighbours last told to the application.
+    told: Neighbours,
+    neighbours_changed: bool,
+}
 
 impl Node {
-    /// A node that has not joined yet. `rng` seeds its own streams of random numbers.
+    /// A node that has not joined yet. `rng` seeds its own streams of random numbers, one for
+    /// each concern.
     ///
-    /// Its first outputs connect the trackers; without trackers it is a ring of one.
+    /// Its first outputs connect the trackers; without trackers it is a ring of one. `now` is
+    /// the present.
     #[must_use]
-    pub fn new<R: rand::Rng + ?Sized>(
-        _config: Config,
-        _membership: Membership,
-        _rng: &mut R,
-        _now: Timestamp,
+    pub fn new<R: Rng + ?Sized>(
+        config: Config,
+        membership: Membership,
+        rng: &mut R,
+        now: Timestamp,
     ) -> Self {
-        todo!()
+        let mut stream = || Xoshiro256PlusPlus::from_rng(rng);
+        let room = RoomId::open(&membership.room);
+        let mut node = Self {
+            wanted: membership.topology.wanted(&config),
+            incarnation: membership.incarnation,
+            room,
+            room_name: membership.room,
+            topology: membership.topology,
+            me: Place::of(&room, membership.identity.node_id()),
+            identity: membership.identity,
+            wall_clock: None,
+            ended: false,
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            counters: Counters::default(),
+            quarantine: Quarantine::default(),
+            links: Links::default(),
+            signalling: Signalling::new(stream()),
+            ring: Ring::default(),
+            long: LongLinks::new(stream()),
+            delivery: Delivery::default(),
+            broadcasts: Broadcasts::default(),
+            circulations: Circulations::default(),
+            members: Members::new(membership.name, membership.kind),
+            trackers: Trackers::new(membership.trackers, stream()),
+            told: Neighbours::default(),
+            neighbours_changed: false,
+            config,
+        };
+        if membership.trackers == 0 {
+            node.become_member(now);
+        }
+        node.connect_trackers(now);
+        node.finish(now);
+        node
     }
-    /// Takes one input.
+
+    /// Takes one input. Drain [`Node::poll_output`] afterwards.
     ///
     /// # Errors
     /// [`InputError`] if it was not taken; the state is as it was before, counters excepted.
-    pub fn handle(&mut self, _now: Timestamp, _input: Input) -> Result<(), InputError> {
-        todo!()
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), InputError> {
+        if self.ended {
+            return Err(InputError::Ended);
+        }
+        let result = match input {
+            Input::Command(command) => self.on_command(now, command),
+            Input::WallClock { unix_ms } => {
+                self.wall_clock = Some((unix_ms, now));
+                Ok(())
+            }
+            Input::Tracker { tracker, message } => self.on_tracker(now, tracker, message),
+            Input::TrackerLost { tracker } => self.on_tracker_lost(now, tracker),
+            Input::Signal(signal) => self.on_signal(now, signal),
+            Input::LocalSignal { link, signal } => self.on_local_signal(now, link, signal),
+            Input::LinkUp { link } => self.on_link_up(now, link),
+            Input::LinkSuspect { link } => self.on_link_suspect(now, link),
+            Input::LinkDown { link, reason } => self.on_link_down(now, link, reason),
+            Input::LinkWritable { link, bytes } => self.on_link_writable(link, bytes),
+            Input::Frame {
+                link,
+                channel,
+                frame,
+            } => self.on_frame(now, link, channel, frame),
+        };
+        self.finish(now);
+        result
     }
-    /// Does what is due. Spurious calls do nothing.
-    pub fn handle_timeout(&mut self, _now: Timestamp) {
-        todo!()
+
+    /// Does what is due. Spurious calls do nothing. Drain [`Node::poll_output`] afterwards.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some(kind) = self.timers.pop(now) {
+            match kind {
+                TimerKind::Heartbeat(link) => self.on_heartbeat(now, link),
+                TimerKind::Attempt(link) => self.on_attempt_timeout(now, link),
+                TimerKind::Stabilize => self.on_stabilize_timer(now),
+                TimerKind::Tell => self.tell(now),
+                TimerKind::Linger(link) => self.on_linger(link),
+                TimerKind::LongLinks => self.on_long_links_timer(now),
+                TimerKind::Acknowledge => self.send_acks(),
+                TimerKind::Retransmit => self.on_retransmit_timer(now),
+                TimerKind::Gap => self.on_gap_timer(now),
+                TimerKind::Circulate => self.on_circulate_timer(now),
+                TimerKind::Presence => self.on_presence_timer(now),
+                TimerKind::Tracker(tracker) => self.on_tracker_timer(now, tracker),
+            }
+        }
+        self.finish(now);
     }
-    /// When [`Node::handle_timeout`] wants to be called, and why.
+
+    /// When [`Node::handle_timeout`] wants to be called next, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, TimerKind)> {
-        todo!()
+        self.timers.next()
     }
-    /// The next thing to do; drain to `None` after every `handle*` and after `new`.
+
+    /// The next thing to do; drain to `None` after [`Node::new`] and after every `handle*`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.outputs.pop_front()
     }
+
     /// What the node knows and holds.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        let ids = |places: &[Place]| places.iter().map(|place| place.id).collect::<Vec<_>>();
+        Snapshot {
+            node: self.me.id,
+            position: self.me.position,
+            incarnation: self.incarnation,
+            topology: self.topology,
+            member: self.ring.member,
+            successors: ids(&self.ring.successors),
+            predecessors: ids(&self.ring.predecessors),
+            links: self.link_reports(),
+            long_links: self.links.own_long().map(|place| place.id).collect(),
+            members: self.members.list(),
+            estimate: self.estimate(),
+            counters: self.counters,
+        }
+    }
+
+    /// The node's place on the ring.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.me.position
+    }
+
+    fn on_command(&mut self, now: Timestamp, command: Command) -> Result<(), InputError> {
+        match command {
+            Command::Datagram { id, to, payload } => self.send_datagram(id, to, payload),
+            Command::Reliable {
+                id,
+                to,
+                payload,
+                deadline,
+            } => self.send_reliable(now, id, to, payload, deadline),
+            Command::Broadcast { id, payload } => self.broadcast(id, payload),
+            Command::Circulate { id, payload } => self.circulate(now, id, payload),
+            Command::Acknowledge { from, sequence } => self.acknowledge(from, sequence),
+            Command::Leave => {
+                self.leave();
+                Ok(())
+            }
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        channel: Channel,
+        buffer: FrameBuf,
+    ) -> Result<(), InputError> {
+        self.on_heard(now, link)?;
+        let frame = match buffer.decode(&self.room) {
+            Ok(frame) => frame,
+            Err(error) => return Err(self.on_bad_frame(link, &error)),
+        };
+        let Frame { head, payload } = frame;
+        match head {
+            Head::Ping(ping) => self.on_ping(link, &ping),
+            Head::Pong(pong) => self.on_pong(now, link, &pong),
+            Head::Bye(bye) => self.on_bye(now, link, &bye),
+            Head::Want(want) => self.on_want(now, link, want),
+            Head::Join(_) => self.on_join(link),
+            Head::JoinReply(reply) => self.on_join_reply(now, link, &reply),
+            Head::Stabilize(_) => self.send_table(link),
+            Head::Table(table) => self.on_table(now, link, table),
+            Head::Notify(_) => self.on_notify(now, link),
+            Head::Presence(presence) => self.on_presence(now, link, presence),
+            Head::PresenceRequest(_) => self.on_presence_request(link),
+            Head::Gone(gone) => self.on_gone(now, link, &gone),
+            Head::Routed(routed) => {
+                return self.on_routed(now, link, channel, routed, payload, buffer);
+            }
+            Head::Lookup(lookup) => self.on_lookup(link, &lookup, buffer),
+            Head::Broadcast(broadcast) => {
+                self.on_broadcast(now, link, broadcast, payload, buffer);
+            }
+            Head::BroadcastRequest(request) => self.on_broadcast_request(link, &request),
+            Head::Circulate(circulate) => self.on_circulate(now, link, circulate, payload),
+            Head::CirculateAck(ack) => self.on_circulate_ack(link, &ack),
+        }
+        Ok(())
+    }
+
+    fn on_bad_frame(&mut self, link: LinkId, error: &WireError) -> InputError {
+        self.counters.bad_frames += 1;
+        // A kind of frame from a later version is no offence.
+        if !matches!(error, WireError::UnknownKind(_))
+            && let Some(found) = self.links.get_mut(link)
+        {
+            found.bad_frames += 1;
+            if found.bad_frames >= MAX_BAD_FRAMES {
+                self.bye(link, ByeReason::Protocol);
+            }
+        }
+        InputError::Protocol
+    }
+
+    /// Leaves the room: everybody concerned is told, and the node ends.
+    fn leave(&mut self) {
+        self.send_leaving_presence();
+        let links: Vec<_> = self.links.iter().map(|link| link.id).collect();
+        for link in links {
+            self.bye(link, ByeReason::Leaving);
+        }
+        self.leave_trackers();
+        self.end(Event::Left);
+    }
+
+    /// Ends the session: what is open is closed, and nothing is taken any more.
+    fn end(&mut self, why: Event) {
+        self.fail_open_sends();
+        let links: Vec<_> = self.links.iter().map(|link| link.id).collect();
+        for link in links {
+            self.close_link(link);
+        }
+        self.close_trackers();
+        self.timers.cancel_all();
+        self.ended = true;
+        self.event(why);
+    }
+
+    /// What every input may have changed: told to the application, the trackers, and (when
+    /// their timer fires) the neighbours.
+    fn finish(&mut self, now: Timestamp) {
+        if !core::mem::take(&mut self.neighbours_changed) || self.ended {
+            return;
+        }
+        let neighbours = self.neighbours();
+        let same_links = |a: &Neighbours, b: &Neighbours| {
+            let states = |n: &Neighbours| {
+                n.links
+                    .iter()
+                    .map(|l| (l.peer, l.state))
+                    .collect::<Vec<_>>()
+            };
+            states(a) == states(b)
+        };
+        if neighbours.successor == self.told.successor
+            && neighbours.predecessor == self.told.predecessor
+            && same_links(&neighbours, &self.told)
+        {
+            return;
+        }
+        self.told = neighbours.clone();
+        self.event(Event::Neighbours(neighbours));
+        self.report_soon(now);
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        Neighbours {
+            successor: self.ring.successors.first().map(|place| place.id),
+            predecessor: self.ring.predecessors.first().map(|place| place.id),
+            links: self.link_reports(),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn place(&self, id: NodeId) -> Place {
+        Place::of(&self.room, id)
+    }
+
+    /// Unix milliseconds, `None` before the first [`Input::WallClock`].
+    fn unix_ms(&self, now: Timestamp) -> Option<u64> {
+        self.wall_clock.map(|(unix_ms, at)| {
+            let since = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+            unix_ms.saturating_add(since)
+        })
+    }
+
+    fn places(places: &[Place]) -> Places {
+        Places::from(places.to_vec())
     }
 }

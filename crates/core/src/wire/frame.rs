@@ -267,7 +267,7 @@ pub struct ReliableAck {
     pub stream: Incarnation,
     /// Everything below was taken by the application.
     pub next: u64,
-    /// Bit n: message `next + 1 + n` has arrived and waits for those before it.
+    /// Bit n: message `next + n` has arrived but was not taken yet.
     pub bitmap: u64,
 }
 

@@ -1,0 +1,139 @@
+//! Failure detection: heartbeats, probes, and what follows from a death.
+//!
+//! Any frame is a sign of life. After [`Config::heartbeat`](crate::Config::heartbeat) of silence
+//! the peer is pinged; if it does not answer within two probe intervals it is probed, and after
+//! [`Config::probes`](crate::Config::probes) of those without an answer it is dead. Nobody is
+//! dead on the word of others: that only brings the first probe forward.
+
+use super::{Channel, InputError, LinkId, Node, TimerKind};
+use crate::identity::{Incarnation, NodeId};
+use crate::ring::Place;
+use crate::time::Timestamp;
+use crate::wire::{Bye, LinkState, Ping, Pong};
+
+use super::links::Link;
+
+impl Node {
+    /// A frame came over a link: its peer lives.
+    pub(super) fn on_heard(&mut self, now: Timestamp, id: LinkId) -> Result<(), InputError> {
+        let link = self.links.get_mut(id).ok_or(InputError::Stale)?;
+        if !link.is_open() {
+            return Err(InputError::Stale);
+        }
+        link.heard = now;
+        if link.unanswered == 0 {
+            return Ok(());
+        }
+        let (was_suspect, peer) = (link.is_suspect(), link.peer.id);
+        link.unanswered = 0;
+        if was_suspect {
+            self.link_event(peer, Some(LinkState::Open));
+        }
+        self.timers
+            .set(TimerKind::Heartbeat(id), now + self.config.heartbeat);
+        Ok(())
+    }
+
+    pub(super) fn on_heartbeat(&mut self, now: Timestamp, id: LinkId) {
+        let (heartbeat, interval) = (self.config.heartbeat, self.config.probe_interval);
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        // The timer is not moved with every frame; it finds out when it fires.
+        let due = link.heard + heartbeat;
+        if link.unanswered == 0 && now < due {
+            self.timers.set(TimerKind::Heartbeat(id), due);
+            return;
+        }
+        // The first ping is the heartbeat, the others are probes.
+        if link.unanswered > self.config.probes {
+            let (peer, incarnation) = (link.peer, link.incarnation);
+            self.counters.links_timed_out += 1;
+            self.close_link(id);
+            self.on_dead(now, peer, incarnation);
+            return;
+        }
+        link.unanswered += 1;
+        let (unanswered, peer) = (link.unanswered, link.peer.id);
+        if unanswered == 2 {
+            self.link_event(peer, Some(LinkState::Suspect));
+        }
+        let wait = if unanswered == 1 {
+            2 * interval
+        } else {
+            interval
+        };
+        self.timers.set(TimerKind::Heartbeat(id), now + wait);
+        let ping = Ping {
+            stamp: now.as_micros(),
+        };
+        self.send(id, Channel::Control, ping);
+    }
+
+    pub(super) fn on_ping(&mut self, id: LinkId, ping: &Ping) {
+        self.send(id, Channel::Control, Pong { stamp: ping.stamp });
+    }
+
+    pub(super) fn on_pong(&mut self, now: Timestamp, id: LinkId, pong: &Pong) {
+        if let Some(link) = self.links.get_mut(id)
+            && pong.stamp <= now.as_micros()
+        {
+            link.rtt = Some(now.since(Timestamp::from_micros(pong.stamp)));
+        }
+    }
+
+    /// The connection's path has gone silent.
+    pub(super) fn on_link_suspect(&mut self, now: Timestamp, id: LinkId) -> Result<(), InputError> {
+        let link = self.links.get(id).ok_or(InputError::Stale)?;
+        if link.is_open() {
+            self.probe(now, id);
+        }
+        Ok(())
+    }
+
+    /// Somebody says that `peer` is gone: worth a probe.
+    pub(super) fn on_hint_gone(&mut self, now: Timestamp, peer: NodeId) {
+        if let Some(id) = self.links.to(peer).filter(|l| l.is_open()).map(|l| l.id) {
+            self.probe(now, id);
+        }
+    }
+
+    /// Probes a peer at once, as if it had missed its heartbeat.
+    fn probe(&mut self, now: Timestamp, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && link.unanswered <= 1
+        {
+            link.unanswered = 1;
+            self.timers.set(TimerKind::Heartbeat(id), now);
+            self.on_heartbeat(now, id);
+        }
+    }
+
+    /// A peer is dead: its link is gone already.
+    pub(super) fn on_dead(
+        &mut self,
+        now: Timestamp,
+        peer: Place,
+        incarnation: Option<Incarnation>,
+    ) {
+        self.quarantine
+            .add(peer.id, incarnation, now + self.config.quarantine);
+        self.links_changed(now);
+        self.tell_gone(peer, incarnation);
+        self.refresh_ring(now);
+        self.retry_circulations(now);
+    }
+
+    /// A peer has left and told us: effective at once.
+    pub(super) fn on_left(&mut self, now: Timestamp, link: &Link, bye: &Bye) {
+        let peer = link.peer;
+        self.quarantine
+            .add(peer.id, link.incarnation, now + self.config.quarantine);
+        self.links_changed(now);
+        self.take_over(peer, bye);
+        self.forget_member(peer);
+        self.fail_sends_to(peer.id);
+        self.refresh_ring(now);
+        self.retry_circulations(now);
+    }
+}

@@ -1,0 +1,511 @@
+//! Links: one for each neighbour, from the first signal to the last frame.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Channel, DownReason, Event, InputError, LinkId, Node, Output, Role, TimerKind};
+use crate::identity::{Incarnation, NodeId};
+use crate::ring::Place;
+use crate::time::Timestamp;
+use crate::wire::{
+    Bye, ByeReason, FrameBuf, LinkReport, LinkState, RejectReason, Table, Want, Wish,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Signals are exchanged; `answered` once the other side has taken part.
+    Connecting { answered: bool },
+    /// Frames are.
+    Open,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) peer: Place,
+    /// The peer's session, once a signal of its told it.
+    pub(super) incarnation: Option<Incarnation>,
+    pub(super) role: Role,
+    /// The negotiation's number, chosen by the offerer.
+    pub(super) attempt: u64,
+    pub(super) phase: Phase,
+    begun: Timestamp,
+    pub(super) wish: Wish,
+    /// What this node wants it for.
+    pub(super) mine: Want,
+    /// What the peer wants it for.
+    pub(super) theirs: Want,
+    pub(super) table: Table,
+    pub(super) heard: Timestamp,
+    /// Pings sent since the peer was last heard.
+    pub(super) unanswered: u32,
+    pub(super) rtt: Option<Duration>,
+    pub(super) bad_frames: u32,
+    /// Bytes given to the driver that it has not passed on yet.
+    in_driver: usize,
+    waiting: VecDeque<(Channel, FrameBuf)>,
+    waiting_bytes: usize,
+    /// A join was asked for, on the table of this version.
+    pub(super) join_asked: Option<u64>,
+}
+
+impl Link {
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether the peer has missed more than a heartbeat.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.unanswered >= 2
+    }
+
+    /// Whether the peer is there and has joined the ring.
+    pub(super) fn is_member(&self) -> bool {
+        self.is_open() && self.table.member
+    }
+
+    pub(super) fn state(&self) -> LinkState {
+        match self.phase {
+            Phase::Connecting { .. } => LinkState::Connecting,
+            Phase::Open if self.is_suspect() => LinkState::Suspect,
+            Phase::Open => LinkState::Open,
+        }
+    }
+}
+
+/// All links, in order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    links: Vec<Link>,
+    next_id: u64,
+}
+
+impl Links {
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        let at = self.links.binary_search_by_key(&id, |link| link.id).ok()?;
+        self.links.get(at)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        let at = self.links.binary_search_by_key(&id, |link| link.id).ok()?;
+        self.links.get_mut(at)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter()
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(|link| link.is_open())
+    }
+
+    /// The link to `peer`: the open one, else the attempt.
+    pub(super) fn to(&self, peer: NodeId) -> Option<&Link> {
+        let to_peer = || self.links.iter().filter(|link| link.peer.id == peer);
+        to_peer()
+            .find(|link| link.is_open())
+            .or_else(|| to_peer().next())
+    }
+
+    pub(super) fn is_open_to(&self, peer: NodeId) -> bool {
+        self.to(peer).is_some_and(Link::is_open)
+    }
+
+    /// Members at the other end of open links.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(|link| link.is_member())
+    }
+
+    /// The peers of this node's own long links, attempts included.
+    pub(super) fn own_long(&self) -> impl Iterator<Item = Place> {
+        self.links
+            .iter()
+            .filter(|link| link.mine.long)
+            .map(|link| link.peer)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let at = self.links.binary_search_by_key(&id, |link| link.id).ok()?;
+        Some(self.links.remove(at))
+    }
+}
+
+impl Node {
+    /// Begins an attempt to link with `peer`, unless there is one or no way to tell it so.
+    pub(super) fn want_link(&mut self, now: Timestamp, peer: Place, wish: Wish) -> bool {
+        if peer == self.me
+            || self.links.to(peer.id).is_some()
+            || !self.can_signal()
+            || self.links.len() >= self.config.max_links
+        {
+            return false;
+        }
+        let attempt = self.signalling.new_attempt();
+        self.add_link(now, peer, Role::Offerer, attempt, wish, None);
+        true
+    }
+
+    pub(super) fn add_link(
+        &mut self,
+        now: Timestamp,
+        peer: Place,
+        role: Role,
+        attempt: u64,
+        wish: Wish,
+        incarnation: Option<Incarnation>,
+    ) -> LinkId {
+        let id = LinkId(self.links.next_id);
+        self.links.next_id += 1;
+        let none = Want {
+            ring: false,
+            long: false,
+        };
+        let wished = Want {
+            ring: wish == Wish::Ring,
+            long: wish == Wish::Long,
+        };
+        let (mine, theirs) = match role {
+            Role::Offerer => (wished, none),
+            Role::Answerer => (none, wished),
+        };
+        self.links.links.push(Link {
+            id,
+            peer,
+            incarnation,
+            role,
+            attempt,
+            phase: Phase::Connecting {
+                answered: role == Role::Answerer,
+            },
+            begun: now,
+            wish,
+            mine,
+            theirs,
+            table: Table::default(),
+            heard: now,
+            unanswered: 0,
+            rtt: None,
+            bad_frames: 0,
+            in_driver: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            join_asked: None,
+        });
+        self.outputs.push_back(Output::OpenLink {
+            link: id,
+            peer: peer.id,
+            role,
+        });
+        let first_look = match role {
+            Role::Offerer => self.config.answer_timeout,
+            Role::Answerer => self.config.attempt_timeout,
+        };
+        self.timers.set(TimerKind::Attempt(id), now + first_look);
+        self.link_event(peer.id, Some(LinkState::Connecting));
+        id
+    }
+
+    pub(super) fn on_link_up(&mut self, now: Timestamp, id: LinkId) -> Result<(), InputError> {
+        let link = self.links.get_mut(id).ok_or(InputError::Stale)?;
+        if link.is_open() {
+            return Err(InputError::Stale);
+        }
+        link.phase = Phase::Open;
+        link.heard = now;
+        let peer = link.peer;
+        self.counters.links_opened += 1;
+        self.timers.cancel(TimerKind::Attempt(id));
+        self.timers
+            .set(TimerKind::Heartbeat(id), now + self.config.heartbeat);
+        self.quarantine.lift(peer.id);
+        // An older link to the same member has served its time.
+        let older: Vec<_> = self
+            .links
+            .iter()
+            .filter(|link| link.peer == peer && link.id != id)
+            .map(|link| link.id)
+            .collect();
+        for old in older {
+            self.close_link(old);
+        }
+        self.link_event(peer.id, Some(LinkState::Open));
+        self.links_changed(now);
+        self.send_want(id);
+        self.send_table(id);
+        self.greet(id);
+        Ok(())
+    }
+
+    /// A connection ended by itself, or could not be made.
+    pub(super) fn on_link_down(
+        &mut self,
+        now: Timestamp,
+        id: LinkId,
+        _reason: DownReason,
+    ) -> Result<(), InputError> {
+        let link = self.forget_link(id).ok_or(InputError::Stale)?;
+        if link.is_open() {
+            // Closed without a word: whoever was there is not there any more.
+            self.on_dead(now, link.peer, link.incarnation);
+        } else {
+            self.on_attempt_failed(now, &link);
+        }
+        Ok(())
+    }
+
+    /// An attempt has led to nothing. Whoever keeps failing is left alone for longer and longer.
+    pub(super) fn on_attempt_failed(&mut self, now: Timestamp, link: &Link) {
+        self.counters.links_failed += 1;
+        self.quarantine.add_failure(
+            link.peer.id,
+            now,
+            self.config.answer_timeout / 4,
+            self.config.quarantine,
+        );
+        self.long_link_failed(now, link);
+        self.links_changed(now);
+        self.refresh_ring(now);
+    }
+
+    pub(super) fn on_attempt_timeout(&mut self, now: Timestamp, id: LinkId) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let end = link.begun + self.config.attempt_timeout;
+        match link.phase {
+            Phase::Open => {}
+            Phase::Connecting { answered: true } if now < end => {
+                self.timers.set(TimerKind::Attempt(id), end);
+            }
+            Phase::Connecting { .. } => {
+                if let Some(link) = self.close_link(id) {
+                    self.on_attempt_failed(now, &link);
+                }
+            }
+        }
+    }
+
+    /// The offer was turned down, or never reached the peer.
+    pub(super) fn on_rejected(&mut self, now: Timestamp, id: LinkId, reason: RejectReason) {
+        if let Some(link) = self.close_link(id) {
+            self.event(Event::Rejected {
+                peer: link.peer.id,
+                reason,
+            });
+            self.on_attempt_failed(now, &link);
+        }
+    }
+
+    /// Says goodbye and closes.
+    pub(super) fn bye(&mut self, id: LinkId, reason: ByeReason) {
+        if self.links.get(id).is_some_and(Link::is_open) {
+            let bye = Bye {
+                reason,
+                successors: Self::places(&self.ring.successors),
+                predecessors: Self::places(&self.ring.predecessors),
+            };
+            self.send(id, Channel::Control, bye);
+        }
+        self.close_link(id);
+    }
+
+    pub(super) fn on_bye(&mut self, now: Timestamp, id: LinkId, bye: &Bye) {
+        let Some(link) = self.close_link(id) else {
+            return;
+        };
+        match bye.reason {
+            ByeReason::Leaving => self.on_left(now, &link, bye),
+            // It lives, but not for us: no need to ask again at once.
+            ByeReason::Protocol => self.on_attempt_failed(now, &link),
+            ByeReason::Unwanted => self.refresh_ring(now),
+        }
+    }
+
+    /// Closes a connection and forgets it.
+    pub(super) fn close_link(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.forget_link(id)?;
+        self.outputs.push_back(Output::CloseLink { link: id });
+        Some(link)
+    }
+
+    fn forget_link(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.links.remove(id)?;
+        for kind in [
+            TimerKind::Attempt(id),
+            TimerKind::Heartbeat(id),
+            TimerKind::Linger(id),
+        ] {
+            self.timers.cancel(kind);
+        }
+        self.neighbours_changed = true;
+        if !self.links.is_open_to(link.peer.id) {
+            self.link_event(link.peer.id, None);
+        }
+        Some(link)
+    }
+
+    /// Says what this node wants the link for; closes links that neither side wants.
+    pub(super) fn update_wants(&mut self, now: Timestamp, ring: &[Place]) {
+        let changed: Vec<_> = self
+            .links
+            .links
+            .iter_mut()
+            .filter_map(|link| {
+                let wants = ring.contains(&link.peer);
+                (link.mine.ring != wants).then(|| {
+                    link.mine.ring = wants;
+                    link.id
+                })
+            })
+            .collect();
+        for id in changed {
+            self.want_changed(now, id);
+        }
+    }
+
+    pub(super) fn set_long(&mut self, now: Timestamp, id: LinkId, long: bool) {
+        if let Some(link) = self.links.get_mut(id)
+            && link.mine.long != long
+        {
+            link.mine.long = long;
+            self.want_changed(now, id);
+        }
+    }
+
+    fn want_changed(&mut self, now: Timestamp, id: LinkId) {
+        if self.links.get(id).is_some_and(Link::is_open) {
+            self.send_want(id);
+        }
+        self.check_linger(now, id);
+    }
+
+    fn send_want(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get(id) {
+            let want = link.mine.clone();
+            self.send(id, Channel::Control, want);
+        }
+    }
+
+    pub(super) fn on_want(&mut self, now: Timestamp, id: LinkId, want: Want) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.theirs = want;
+        }
+        self.check_linger(now, id);
+    }
+
+    fn check_linger(&mut self, now: Timestamp, id: LinkId) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let wanted = |want: &Want| want.ring || want.long;
+        if !link.is_open() || wanted(&link.mine) || wanted(&link.theirs) {
+            self.timers.cancel(TimerKind::Linger(id));
+        } else {
+            self.timers
+                .set_by(TimerKind::Linger(id), now + self.config.linger);
+        }
+    }
+
+    pub(super) fn on_linger(&mut self, id: LinkId) {
+        self.bye(id, ByeReason::Unwanted);
+    }
+
+    /// How many more links of a sort this node takes from others.
+    pub(super) fn has_room_for(&self, wish: Wish) -> bool {
+        let accepted_long = self
+            .links
+            .iter()
+            .filter(|link| link.theirs.long && !link.mine.ring)
+            .count();
+        self.links.len() < self.config.max_links
+            && (wish == Wish::Ring || accepted_long < 2 * self.config.long_links.max(1))
+    }
+
+    /// Gives a frame to a link, or keeps it until the link has passed earlier ones on. What no
+    /// longer fits is dropped and counted; reliable messages are sent again.
+    pub(super) fn send_buffer(&mut self, id: LinkId, channel: Channel, frame: FrameBuf) -> bool {
+        let frame = if self.config.encode_frames {
+            frame.encoded()
+        } else {
+            frame
+        };
+        let (window, limit) = (self.config.link_window, self.config.link_queue);
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_open()) else {
+            return false;
+        };
+        let size = frame.size();
+        // Control frames never wait: heartbeats must not starve behind messages.
+        let fits = link.waiting.is_empty() && link.in_driver + size <= window;
+        if channel == Channel::Control || fits {
+            link.in_driver += size;
+            self.outputs.push_back(Output::SendFrame {
+                link: id,
+                channel,
+                frame,
+            });
+            true
+        } else if link.waiting_bytes + size <= limit {
+            link.waiting_bytes += size;
+            link.waiting.push_back((channel, frame));
+            true
+        } else {
+            self.counters.dropped += 1;
+            false
+        }
+    }
+
+    pub(super) fn send<F>(&mut self, id: LinkId, channel: Channel, frame: F) -> bool
+    where
+        crate::wire::Frame: From<F>,
+    {
+        let frame = crate::wire::Frame::from(frame);
+        self.send_buffer(id, channel, frame.into())
+    }
+
+    pub(super) fn on_link_writable(&mut self, id: LinkId, bytes: usize) -> Result<(), InputError> {
+        let window = self.config.link_window;
+        let link = self.links.get_mut(id).ok_or(InputError::Stale)?;
+        link.in_driver = link.in_driver.saturating_sub(bytes);
+        while let Some((_, next)) = link.waiting.front()
+            && (link.in_driver == 0 || link.in_driver + next.size() <= window)
+        {
+            let Some((channel, frame)) = link.waiting.pop_front() else {
+                break;
+            };
+            link.waiting_bytes -= frame.size();
+            link.in_driver += frame.size();
+            self.outputs.push_back(Output::SendFrame {
+                link: id,
+                channel,
+                frame,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn link_reports(&self) -> Vec<LinkReport> {
+        let mut reports: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| LinkReport {
+                peer: link.peer.id,
+                state: link.state(),
+                rtt_us: link
+                    .rtt
+                    .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            })
+            .collect();
+        reports.sort_by_key(|report| report.peer);
+        reports
+    }
+
+    pub(super) fn link_event(&mut self, peer: NodeId, state: Option<LinkState>) {
+        self.neighbours_changed = true;
+        self.event(Event::Link { peer, state });
+    }
+}

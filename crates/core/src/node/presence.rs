@@ -1,0 +1,308 @@
+//! Presence: who is here, by each member's own signed word.
+//!
+//! A record is told on joining, on change, and now and then; everybody passes a new one on once.
+//! Who is found dead is struck off on its neighbours' word, and comes back with a new record if
+//! it lives (the refutation of SWIM, DSN 2002, section 4.2).
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use super::maintenance::Side;
+use super::{Channel, Event, LinkId, Node, TimerKind};
+use crate::identity::{Incarnation, NodeId, Purpose, Signature};
+use crate::ring::Place;
+use crate::time::Timestamp;
+use crate::wire::{FrameBuf, Gone, NodeKind, Presence, PresenceRequest};
+
+/// The least time between two records of the same session, refutations excepted.
+const LEAST_INTERVAL: core::time::Duration = core::time::Duration::from_secs(5);
+
+/// Members on each side that presence suggests as neighbours.
+const SUGGESTED: usize = 2;
+
+/// Members asked for their records on joining.
+const ASKED_AT_FIRST: u32 = 2;
+
+#[derive(Debug)]
+struct Record {
+    presence: Presence,
+    heard: Timestamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Members {
+    name: String,
+    kind: NodeKind,
+    revision: u32,
+    announced: Option<Timestamp>,
+    /// How many members were asked for their records.
+    asked: u32,
+    records: BTreeMap<Place, Record>,
+}
+
+impl Members {
+    pub(super) fn new(name: String, kind: NodeKind) -> Self {
+        Self {
+            name,
+            kind,
+            revision: 0,
+            announced: None,
+            asked: 0,
+            records: BTreeMap::new(),
+        }
+    }
+
+    /// How many others are known.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn own_name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn own_kind(&self) -> NodeKind {
+        self.kind
+    }
+
+    pub(super) fn list(&self) -> Vec<(NodeId, String, NodeKind)> {
+        self.records
+            .values()
+            .map(|record| &record.presence)
+            .map(|presence| (presence.node.id, presence.name.clone(), presence.kind))
+            .collect()
+    }
+
+    /// The members next to `me` on one side, as far as they are known.
+    pub(super) fn beside(&self, me: Place, side: Side) -> Vec<Place> {
+        let after = self
+            .records
+            .range((Bound::Excluded(me), Bound::Unbounded))
+            .map(|(place, _)| *place);
+        let before = self.records.range(..me).map(|(place, _)| *place);
+        match side {
+            Side::Successors => after.chain(before).take(SUGGESTED).collect(),
+            Side::Predecessors => before.rev().chain(after.rev()).take(SUGGESTED).collect(),
+        }
+    }
+}
+
+impl Node {
+    /// Tells everybody that this node is here.
+    pub(super) fn announce_presence(&mut self, now: Timestamp) {
+        self.members.announced = Some(now);
+        self.timers
+            .set(TimerKind::Presence, now + self.config.presence_interval);
+        self.tell_presence(false);
+    }
+
+    /// The ring neighbours are others than before: worth a new record, soon.
+    pub(super) fn presence_changed(&mut self) {
+        if let Some(announced) = self.members.announced {
+            self.timers
+                .set_by(TimerKind::Presence, announced + LEAST_INTERVAL);
+        }
+    }
+
+    pub(super) fn send_leaving_presence(&mut self) {
+        if self.members.announced.is_some() {
+            self.tell_presence(true);
+        }
+    }
+
+    fn tell_presence(&mut self, leaving: bool) {
+        self.members.revision += 1;
+        let heads = [&self.ring.successors, &self.ring.predecessors];
+        let mut presence = Presence {
+            node: self.me,
+            incarnation: self.incarnation,
+            revision: self.members.revision,
+            name: self.members.name.clone(),
+            kind: self.members.kind,
+            leaving,
+            neighbours: heads
+                .iter()
+                .filter_map(|list| list.first().map(|place| place.id))
+                .collect(),
+            urls: Vec::new(),
+            signature: Signature::from_bytes([0; 64]),
+        };
+        let signed = presence.signed_bytes(&self.room);
+        presence.signature = self.identity.sign(Purpose::Presence, &signed);
+        self.pass_on(presence, None);
+    }
+
+    fn pass_on<F>(&mut self, frame: F, except: Option<LinkId>)
+    where
+        crate::wire::Frame: From<F>,
+    {
+        let frame = FrameBuf::from(crate::wire::Frame::from(frame));
+        let frame = self.prepare(frame);
+        self.flood(Channel::Control, &frame, except);
+    }
+
+    pub(super) fn on_presence_timer(&mut self, now: Timestamp) {
+        let timeout = self.config.presence_timeout;
+        let silent: Vec<_> = self
+            .members
+            .records
+            .iter()
+            .filter(|(_, record)| now.since(record.heard) >= timeout)
+            .map(|(place, _)| *place)
+            .collect();
+        for place in silent {
+            self.forget_member(place);
+        }
+        if self.ring.member {
+            self.announce_presence(now);
+        }
+    }
+
+    pub(super) fn on_presence(&mut self, now: Timestamp, from_link: LinkId, presence: Presence) {
+        let place = presence.node;
+        let version = |p: &Presence| (p.incarnation, p.revision);
+        if place == self.me {
+            // Of an earlier session, or our own come back.
+            if presence.incarnation > self.incarnation && self.is_signed_presence(&presence) {
+                self.end(Event::Superseded {
+                    by: presence.incarnation,
+                });
+            }
+            return;
+        }
+        let known = self.members.records.get(&place);
+        if known.is_some_and(|record| version(&record.presence) >= version(&presence)) {
+            return;
+        }
+        let is_over = self
+            .quarantine
+            .incarnation(now, place.id)
+            .is_some_and(|gone| presence.incarnation <= gone && known.is_none())
+            && presence.leaving;
+        if is_over || !self.is_signed_presence(&presence) {
+            self.counters.bad_signatures += u64::from(!is_over);
+            return;
+        }
+        if presence.leaving {
+            if known.is_none() {
+                return;
+            }
+            self.pass_on(presence, Some(from_link));
+            self.forget_member(place);
+            self.fail_sends_to(place.id);
+            return;
+        }
+        if known.is_none() && self.members.len() >= self.config.max_presence {
+            return;
+        }
+        let is_news = known.is_none_or(|record| {
+            record.presence.name != presence.name
+                || record.presence.incarnation != presence.incarnation
+        });
+        if known.is_none() && !self.links.is_open_to(place.id) {
+            // A new record of somebody believed dead is its own word that it lives.
+            self.quarantine.lift(place.id);
+        }
+        self.pass_on(presence.clone(), Some(from_link));
+        let (name, kind) = (presence.name.clone(), presence.kind);
+        let record = Record {
+            presence,
+            heard: now,
+        };
+        self.members.records.insert(place, record);
+        if is_news {
+            self.event(Event::PeerJoined {
+                peer: place.id,
+                name,
+                kind,
+            });
+        }
+        self.refresh_ring(now);
+    }
+
+    fn is_signed_presence(&self, presence: &Presence) -> bool {
+        let signed = presence.signed_bytes(&self.room);
+        presence
+            .node
+            .id
+            .verify(Purpose::Presence, &signed, &presence.signature)
+    }
+
+    /// Asks a member for everybody it knows of: the first few, and strangers later, who may
+    /// belong to a ring that this one has just met.
+    pub(super) fn greet(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id).filter(|link| link.is_member()) else {
+            return;
+        };
+        let is_stranger = !self.members.records.contains_key(&link.peer);
+        if self.ring.member && (is_stranger || self.members.asked < ASKED_AT_FIRST) {
+            self.members.asked += 1;
+            self.send(id, Channel::Control, PresenceRequest {});
+        }
+    }
+
+    pub(super) fn on_presence_request(&mut self, id: LinkId) {
+        let records: Vec<_> = self
+            .members
+            .records
+            .values()
+            .map(|record| record.presence.clone())
+            .collect();
+        for presence in records {
+            self.send(id, Channel::Control, presence);
+        }
+    }
+
+    /// Neighbours found `peer` dead: others strike it off.
+    pub(super) fn tell_gone(&mut self, peer: Place, incarnation: Option<Incarnation>) {
+        let Some(record) = self.members.records.get(&peer) else {
+            return;
+        };
+        let (known, revision) = (record.presence.incarnation, record.presence.revision);
+        if incarnation.is_some_and(|incarnation| known > incarnation) {
+            return;
+        }
+        self.forget_member(peer);
+        let gone = Gone {
+            node: peer,
+            incarnation: known,
+            revision,
+        };
+        self.pass_on(gone, None);
+    }
+
+    pub(super) fn on_gone(&mut self, now: Timestamp, from_link: LinkId, gone: &Gone) {
+        if gone.node == self.me {
+            if gone.incarnation == self.incarnation && gone.revision >= self.members.revision {
+                self.members.revision = gone.revision.min(u32::MAX - 1);
+                self.announce_presence(now);
+            }
+            return;
+        }
+        // First-hand knowledge is better: probe, and tell only what that finds.
+        if self.links.is_open_to(gone.node.id) {
+            self.on_hint_gone(now, gone.node.id);
+            return;
+        }
+        let Some(record) = self.members.records.get(&gone.node) else {
+            return;
+        };
+        if (record.presence.incarnation, record.presence.revision)
+            <= (gone.incarnation, gone.revision)
+        {
+            self.pass_on(gone.clone(), Some(from_link));
+            self.forget_member(gone.node);
+        }
+    }
+
+    pub(super) fn forget_member(&mut self, place: Place) {
+        if let Some(record) = self.members.records.remove(&place) {
+            self.event(Event::PeerLeft {
+                peer: place.id,
+                name: record.presence.name,
+            });
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Members that are not believed to be alive on others' word, for a while.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::identity::{Incarnation, NodeId};
+use crate::time::Timestamp;
+
+/// The most entries kept; the one that ends first makes room.
+const MAX_ENTRIES: usize = 256;
+
+#[derive(Debug)]
+struct Entry {
+    node: NodeId,
+    /// The session that is gone; a later one is welcome.
+    incarnation: Option<Incarnation>,
+    until: Timestamp,
+    /// How often in a row it could not be reached.
+    failures: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Quarantine {
+    entries: Vec<Entry>,
+}
+
+impl Quarantine {
+    /// Holds `node`'s session `incarnation` (any, if unknown) to be gone until `until`.
+    pub(super) fn add(&mut self, node: NodeId, incarnation: Option<Incarnation>, until: Timestamp) {
+        let failures = self.failures(node);
+        self.put(Entry {
+            node,
+            incarnation,
+            until,
+            failures,
+        });
+    }
+
+    /// Notes that `node` could not be reached: each time in a row it is left alone for twice as
+    /// long, from `first` up to `most`.
+    pub(super) fn add_failure(
+        &mut self,
+        node: NodeId,
+        now: Timestamp,
+        first: Duration,
+        most: Duration,
+    ) {
+        let failures = self.failures(node);
+        let wait = first.saturating_mul(1 << failures.min(8)).min(most);
+        self.put(Entry {
+            node,
+            incarnation: None,
+            until: now + wait,
+            failures: failures + 1,
+        });
+    }
+
+    /// `node` has shown itself.
+    pub(super) fn lift(&mut self, node: NodeId) {
+        self.entries.retain(|entry| entry.node != node);
+    }
+
+    /// Whether `node` is held to be gone, as far as its session is not known to be a later one.
+    pub(super) fn holds(&self, now: Timestamp, node: NodeId) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.node == node && now < entry.until)
+    }
+
+    /// The session of `node` that is held to be gone.
+    pub(super) fn incarnation(&self, now: Timestamp, node: NodeId) -> Option<Incarnation> {
+        self.entries
+            .iter()
+            .find(|entry| entry.node == node && now < entry.until)
+            .and_then(|entry| entry.incarnation)
+    }
+
+    fn failures(&self, node: NodeId) -> u32 {
+        self.entries
+            .iter()
+            .find(|entry| entry.node == node)
+            .map_or(0, |entry| entry.failures)
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.lift(entry.node);
+        if self.entries.len() >= MAX_ENTRIES
+            && let Some(first) = (0..self.entries.len()).min_by_key(|&i| self.entries[i].until)
+        {
+            self.entries.swap_remove(first);
+        }
+        self.entries.push(entry);
+    }
+}

@@ -1,0 +1,202 @@
+//! Greedy routing with one step of lookahead, and lookups.
+//!
+//! A message goes to the neighbour that is, or has a neighbour that is, nearest to the receiver
+//! on the ring (Manku, Naor, Wieder, "Know thy neighbor's neighbor", STOC 2004), never back to
+//! where it came from if there is another way, and to the successor if nobody is nearer.
+
+use bytes::Bytes;
+
+use super::{Channel, Class, CommandId, Event, InputError, LinkId, Message, Node};
+use crate::identity::NodeId;
+use crate::ring::{Place, Position};
+use crate::time::Timestamp;
+use crate::wire::{Body, Frame, FrameBuf, Head, Hops, Lookup, LookupReply, MAX_PAYLOAD, Routed};
+
+use super::links::Link;
+
+impl Node {
+    pub(super) fn check_payload(payload: &Bytes) -> Result<(), InputError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(InputError::TooLarge {
+                bytes: payload.len(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_datagram(
+        &mut self,
+        id: CommandId,
+        to: NodeId,
+        payload: Bytes,
+    ) -> Result<(), InputError> {
+        Self::check_payload(&payload)?;
+        if to == self.me.id {
+            return Err(InputError::ToSelf);
+        }
+        self.send_routed(self.place(to), Body::Datagram, payload);
+        self.event(Event::Sent { id });
+        Ok(())
+    }
+
+    /// Sends something of this node's own on its way; `false` if there is none.
+    pub(super) fn send_routed(&mut self, to: Place, body: Body, payload: Bytes) -> bool {
+        let channel = match body {
+            Body::Datagram => Channel::Realtime,
+            Body::Reliable { .. } => Channel::Messages,
+            Body::Ack(_) | Body::LookupReply(_) => Channel::Control,
+        };
+        let routed = Routed {
+            hops: Hops::new(0),
+            hop_limit: self.topology.hop_limit(self.estimate()),
+            to,
+            from: self.me,
+            incarnation: self.incarnation,
+            body,
+        };
+        let Some(next) = self.next_hop(to, None) else {
+            self.counters.dropped += 1;
+            return false;
+        };
+        let frame = Frame {
+            head: Head::Routed(routed),
+            payload,
+        };
+        self.send_buffer(next, channel, frame.into())
+    }
+
+    pub(super) fn on_routed(
+        &mut self,
+        now: Timestamp,
+        from_link: LinkId,
+        channel: Channel,
+        routed: Routed,
+        payload: Bytes,
+        buffer: FrameBuf,
+    ) -> Result<(), InputError> {
+        let hops = routed.hops.get().saturating_add(1);
+        if routed.to == self.me {
+            drop(buffer);
+            return self.on_arrived(now, &routed, hops, payload);
+        }
+        let is_message =
+            !payload.is_empty() || matches!(routed.body, Body::Datagram | Body::Reliable { .. });
+        // The bytes are changed in place, which takes that nobody else holds them.
+        drop(payload);
+        let next = self.next_hop(routed.to, Some(from_link));
+        if let Some(next) = next
+            && hops < routed.hop_limit
+            && self.send_buffer(next, channel, buffer.with_hops(hops))
+        {
+            self.counters.forwarded += u64::from(is_message);
+        } else {
+            self.counters.dropped += 1;
+        }
+        Ok(())
+    }
+
+    fn on_arrived(
+        &mut self,
+        now: Timestamp,
+        routed: &Routed,
+        hops: u16,
+        payload: Bytes,
+    ) -> Result<(), InputError> {
+        let from = routed.from;
+        match &routed.body {
+            Body::Datagram => {
+                self.counters.received += 1;
+                self.event(Event::Message(Message {
+                    from: from.id,
+                    incarnation: routed.incarnation,
+                    class: Class::Datagram,
+                    sequence: 0,
+                    hops,
+                    payload,
+                }));
+                Ok(())
+            }
+            Body::Reliable { sequence, floor } => {
+                self.on_reliable(now, routed, *sequence, *floor, hops, payload)
+            }
+            Body::Ack(ack) => {
+                self.on_ack(now, from.id, ack);
+                Ok(())
+            }
+            Body::LookupReply(reply) => {
+                self.on_lookup_reply(now, from, reply);
+                Ok(())
+            }
+        }
+    }
+
+    /// The link on which something for `to` goes on.
+    fn next_hop(&self, to: Place, from_link: Option<LinkId>) -> Option<LinkId> {
+        if let Some(direct) = self.links.to(to.id).filter(|link| link.is_open()) {
+            return Some(direct.id);
+        }
+        self.nearest_link(to.position, from_link)
+            .filter(|(_, distance)| *distance < self.me.position.distance(to.position))
+            .map(|(link, _)| link.id)
+            .or_else(|| self.effective_successor().map(|link| link.id))
+    }
+
+    /// The link whose peer, or whose peer's neighbour, is nearest to `target`, and how near.
+    /// Peers that have missed a heartbeat, and the one that something came from, only if there
+    /// is nobody else.
+    fn nearest_link(&self, target: Position, from: Option<LinkId>) -> Option<(&Link, u64)> {
+        let own = |link: &Link| link.peer.position.distance(target);
+        let ahead = |link: &Link| {
+            let beyond = link.table.links.iter().filter(|place| **place != self.me);
+            beyond
+                .map(|place| place.position.distance(target))
+                .fold(own(link), u64::min)
+        };
+        let best = |any: bool| {
+            self.links
+                .members()
+                .filter(|link| any || (!link.is_suspect() && Some(link.id) != from))
+                .map(|link| (link, ahead(link)))
+                .min_by_key(|(link, ahead)| (*ahead, own(link), link.id))
+        };
+        best(false).or_else(|| best(true))
+    }
+
+    /// Asks who is responsible for `target`. The answer comes as [`LookupReply`].
+    pub(super) fn look_up(&mut self, target: Position, id: u32) {
+        let lookup = Lookup {
+            hops: Hops::new(0),
+            hop_limit: self.topology.hop_limit(self.estimate()),
+            target: target.0,
+            origin: self.me,
+            id,
+        };
+        if let Some((link, _)) = self.nearest_link(target, None) {
+            let next = link.id;
+            self.send(next, Channel::Control, lookup);
+        }
+    }
+
+    pub(super) fn on_lookup(&mut self, from_link: LinkId, lookup: &Lookup, buffer: FrameBuf) {
+        let hops = lookup.hops.get().saturating_add(1);
+        let target = lookup.position();
+        let own = self.me.position.distance(target);
+        let next = self
+            .nearest_link(target, Some(from_link))
+            .filter(|(link, distance)| *distance < own && link.peer != lookup.origin)
+            .map(|(link, _)| link.id);
+        if let Some(next) = next {
+            if hops < lookup.hop_limit {
+                self.send_buffer(next, Channel::Control, buffer.with_hops(hops));
+            } else {
+                self.counters.dropped += 1;
+            }
+        } else if self.ring.member && lookup.origin != self.me {
+            let reply = LookupReply {
+                id: lookup.id,
+                hops,
+            };
+            self.send_routed(lookup.origin, Body::LookupReply(reply), Bytes::new());
+        }
+    }
+}
