@@ -116,10 +116,9 @@ impl Node {
         peer: Place,
         incarnation: Option<Incarnation>,
     ) {
-        self.quarantine
-            .add(peer.id, incarnation, now + self.config.quarantine);
+        self.quarantine.add(peer.id, now + self.config.quarantine);
         self.links_changed(now);
-        self.tell_gone(peer, incarnation);
+        self.tell_gone(now, peer, incarnation);
         self.refresh_ring(now);
         self.retry_circulations(now);
     }
@@ -127,11 +126,10 @@ impl Node {
     /// A peer has left and told us: effective at once.
     pub(super) fn on_left(&mut self, now: Timestamp, link: &Link, bye: &Bye) {
         let peer = link.peer;
-        self.quarantine
-            .add(peer.id, link.incarnation, now + self.config.quarantine);
+        self.quarantine.add(peer.id, now + self.config.quarantine);
         self.links_changed(now);
         self.take_over(peer, bye);
-        self.forget_member(peer);
+        self.tell_gone(now, peer, link.incarnation);
         self.fail_sends_to(peer.id);
         self.refresh_ring(now);
         self.retry_circulations(now);

@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) attempt: u64,
     pub(super) phase: Phase,
     begun: Timestamp,
+    /// The last of the peer's signals that belonged to it.
+    pub(super) sequence: u64,
     pub(super) wish: Wish,
     /// What this node wants it for.
     pub(super) mine: Want,
@@ -183,6 +185,7 @@ impl Node {
                 answered: role == Role::Answerer,
             },
             begun: now,
+            sequence: 0,
             wish,
             mine,
             theirs,
@@ -249,10 +252,10 @@ impl Node {
         _reason: DownReason,
     ) -> Result<(), InputError> {
         let link = self.forget_link(id).ok_or(InputError::Stale)?;
-        if link.is_open() {
+        if link.is_open() && self.links.to(link.peer.id).is_none() {
             // Closed without a word: whoever was there is not there any more.
             self.on_dead(now, link.peer, link.incarnation);
-        } else {
+        } else if !link.is_open() {
             self.on_attempt_failed(now, &link);
         }
         Ok(())

@@ -7,6 +7,7 @@
 //! at a time.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use rand::RngExt;
@@ -34,6 +35,8 @@ pub(super) struct LongLinks {
     lookup: Option<u32>,
     next_lookup: u32,
     draws: u32,
+    /// Members that a tracker has assigned.
+    assigned: Vec<Place>,
     /// How many members there were when a link was drawn.
     drawn_at: BTreeMap<NodeId, usize>,
 }
@@ -45,6 +48,7 @@ impl LongLinks {
             lookup: None,
             next_lookup: 0,
             draws: 0,
+            assigned: Vec::new(),
             drawn_at: BTreeMap::new(),
         }
     }
@@ -77,7 +81,7 @@ impl Node {
             .set(TimerKind::LongLinks, now + self.config.long_link_interval);
         self.long.lookup = None;
         self.long.draws = 0;
-        let own: alloc::vec::Vec<_> = self.links.own_long().map(|place| place.id).collect();
+        let own: Vec<_> = self.links.own_long().map(|place| place.id).collect();
         self.long.drawn_at.retain(|node, _| own.contains(node));
         self.redraw_one(now);
         self.draw_long_link(now);
@@ -100,8 +104,16 @@ impl Node {
         }
     }
 
+    /// A tracker suggests long links: taken once this node knows its ring neighbours.
+    pub(super) fn assign_long_links(&mut self, places: Vec<Place>) {
+        self.long.assigned = places;
+    }
+
     /// Looks for one more long link if one is missing and there is somebody to have it with.
     pub(super) fn draw_long_link(&mut self, now: Timestamp) {
+        while let Some(assigned) = self.long.assigned.pop() {
+            self.take_long_link(now, assigned);
+        }
         let members = self.estimate();
         let beside = 2 * self.wanted.ring_links + 1;
         if !self.ring.member

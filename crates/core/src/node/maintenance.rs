@@ -34,7 +34,8 @@ const CANDIDATE_LIFE: Duration = Duration::from_secs(20);
 /// Further entries that are tried at once while the nearest one is not connected.
 const EXTRA_ATTEMPTS: usize = 3;
 
-/// Hints that are followed at once on each side.
+/// Hints that a member follows at once on each side; newcomers follow as many as they want
+/// links.
 const MAX_HINTS: usize = 4;
 
 /// Time after which newcomers who know only each other found a ring.
@@ -72,6 +73,7 @@ pub(super) struct Ring {
     table: Table,
     changed: bool,
     told: Timestamp,
+    told_version: u64,
     /// Whom others named, and until when that is worth something.
     candidates: Vec<(Place, Timestamp)>,
     /// Since when the node has had somebody to join but has not joined.
@@ -223,6 +225,11 @@ impl Node {
             .first()
             .is_some_and(|head| self.links.is_open_to(head.id));
         let extra = if head_is_open { 0 } else { EXTRA_ATTEMPTS };
+        let most_hints = if self.ring.member {
+            MAX_HINTS
+        } else {
+            self.wanted.ring_links
+        };
         let (mut sure, mut hinted) = (0, 0);
         known.retain(|place| {
             if sure >= self.wanted.ring_links + extra {
@@ -234,7 +241,7 @@ impl Node {
             } else {
                 hinted += 1;
             }
-            is_sure || hinted <= MAX_HINTS
+            is_sure || hinted <= most_hints
         });
         known
     }
@@ -449,9 +456,9 @@ impl Node {
     /// Tells all neighbours the table if it has changed.
     pub(super) fn tell(&mut self, now: Timestamp) {
         self.ring.told = now;
-        let before = self.ring.table.version;
         self.update_table();
-        if self.ring.table.version != before {
+        let version = self.ring.table.version;
+        if core::mem::replace(&mut self.ring.told_version, version) != version {
             let open: Vec<_> = self.links.open().map(|link| link.id).collect();
             for id in open {
                 self.send_table(id);

@@ -25,6 +25,16 @@ const SUGGESTED: usize = 2;
 /// Members asked for their records on joining.
 const ASKED_AT_FIRST: u32 = 2;
 
+/// The last records of those who have gone that are kept.
+const MAX_GONE: usize = 1024;
+
+/// Which of a member's records is the later one.
+type Version = (Incarnation, u32);
+
+fn version(presence: &Presence) -> Version {
+    (presence.incarnation, presence.revision)
+}
+
 #[derive(Debug)]
 struct Record {
     presence: Presence,
@@ -39,6 +49,10 @@ pub(super) struct Members {
     announced: Option<Timestamp>,
     /// How many members were asked for their records.
     asked: u32,
+    /// This node's own record, as last told.
+    own: Option<Presence>,
+    /// The last records of those who have gone, until when they are not to come back.
+    gone: BTreeMap<Place, (Version, Timestamp)>,
     records: BTreeMap<Place, Record>,
 }
 
@@ -50,6 +64,8 @@ impl Members {
             revision: 0,
             announced: None,
             asked: 0,
+            own: None,
+            gone: BTreeMap::new(),
             records: BTreeMap::new(),
         }
     }
@@ -131,6 +147,7 @@ impl Node {
         };
         let signed = presence.signed_bytes(&self.room);
         presence.signature = self.identity.sign(Purpose::Presence, &signed);
+        self.members.own = Some(presence.clone());
         self.pass_on(presence, None);
     }
 
@@ -153,8 +170,9 @@ impl Node {
             .map(|(place, _)| *place)
             .collect();
         for place in silent {
-            self.forget_member(place);
+            self.forget_member(now, place, None);
         }
+        self.members.gone.retain(|_, (_, until)| now < *until);
         if self.ring.member {
             self.announce_presence(now);
         }
@@ -162,7 +180,6 @@ impl Node {
 
     pub(super) fn on_presence(&mut self, now: Timestamp, from_link: LinkId, presence: Presence) {
         let place = presence.node;
-        let version = |p: &Presence| (p.incarnation, p.revision);
         if place == self.me {
             // Of an earlier session, or our own come back.
             if presence.incarnation > self.incarnation && self.is_signed_presence(&presence) {
@@ -173,24 +190,20 @@ impl Node {
             return;
         }
         let known = self.members.records.get(&place);
-        if known.is_some_and(|record| version(&record.presence) >= version(&presence)) {
+        let buried = self.members.gone.get(&place);
+        let latest = known
+            .map(|record| version(&record.presence))
+            .max(buried.map(|(version, _)| *version));
+        if latest.is_some_and(|latest| latest >= version(&presence)) {
             return;
         }
-        let is_over = self
-            .quarantine
-            .incarnation(now, place.id)
-            .is_some_and(|gone| presence.incarnation <= gone && known.is_none())
-            && presence.leaving;
-        if is_over || !self.is_signed_presence(&presence) {
-            self.counters.bad_signatures += u64::from(!is_over);
+        if !self.is_signed_presence(&presence) {
+            self.counters.bad_signatures += 1;
             return;
         }
         if presence.leaving {
-            if known.is_none() {
-                return;
-            }
+            self.forget_member(now, place, Some(version(&presence)));
             self.pass_on(presence, Some(from_link));
-            self.forget_member(place);
             self.fail_sends_to(place.id);
             return;
         }
@@ -201,10 +214,11 @@ impl Node {
             record.presence.name != presence.name
                 || record.presence.incarnation != presence.incarnation
         });
-        if known.is_none() && !self.links.is_open_to(place.id) {
-            // A new record of somebody believed dead is its own word that it lives.
+        if known.is_none() && buried.is_some() {
+            // A later record of somebody believed dead is its own word that it lives.
             self.quarantine.lift(place.id);
         }
+        self.members.gone.remove(&place);
         self.pass_on(presence.clone(), Some(from_link));
         let (name, kind) = (presence.name.clone(), presence.kind);
         let record = Record {
@@ -248,23 +262,30 @@ impl Node {
             .members
             .records
             .values()
-            .map(|record| record.presence.clone())
+            .map(|record| &record.presence)
+            .chain(&self.members.own)
+            .cloned()
             .collect();
         for presence in records {
             self.send(id, Channel::Control, presence);
         }
     }
 
-    /// Neighbours found `peer` dead: others strike it off.
-    pub(super) fn tell_gone(&mut self, peer: Place, incarnation: Option<Incarnation>) {
+    /// A neighbour is dead or has left: others strike it off.
+    pub(super) fn tell_gone(
+        &mut self,
+        now: Timestamp,
+        peer: Place,
+        incarnation: Option<Incarnation>,
+    ) {
         let Some(record) = self.members.records.get(&peer) else {
             return;
         };
-        let (known, revision) = (record.presence.incarnation, record.presence.revision);
+        let (known, revision) = version(&record.presence);
         if incarnation.is_some_and(|incarnation| known > incarnation) {
             return;
         }
-        self.forget_member(peer);
+        self.forget_member(now, peer, None);
         let gone = Gone {
             node: peer,
             incarnation: known,
@@ -286,19 +307,30 @@ impl Node {
             self.on_hint_gone(now, gone.node.id);
             return;
         }
-        let Some(record) = self.members.records.get(&gone.node) else {
-            return;
-        };
-        if (record.presence.incarnation, record.presence.revision)
-            <= (gone.incarnation, gone.revision)
-        {
+        let told = (gone.incarnation, gone.revision);
+        let known = self.members.records.get(&gone.node);
+        if known.is_some_and(|record| version(&record.presence) <= told) {
             self.pass_on(gone.clone(), Some(from_link));
-            self.forget_member(gone.node);
+            self.forget_member(now, gone.node, Some(told));
         }
     }
 
-    pub(super) fn forget_member(&mut self, place: Place) {
-        if let Some(record) = self.members.records.remove(&place) {
+    /// Strikes a member off; only a record later than the last one known, or than `last`, will
+    /// bring it back.
+    fn forget_member(&mut self, now: Timestamp, place: Place, last: Option<Version>) {
+        let record = self.members.records.remove(&place);
+        let known = record.as_ref().map(|record| version(&record.presence));
+        if let Some(last) = last.max(known) {
+            let gone = &mut self.members.gone;
+            if gone.len() >= MAX_GONE
+                && let Some(first) = gone.iter().min_by_key(|(_, (_, until))| *until)
+            {
+                let first = *first.0;
+                gone.remove(&first);
+            }
+            gone.insert(place, (last, now + self.config.presence_timeout));
+        }
+        if let Some(record) = record {
             self.event(Event::PeerLeft {
                 peer: place.id,
                 name: record.presence.name,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::identity::{Incarnation, NodeId};
+use crate::identity::NodeId;
 use crate::time::Timestamp;
 
 /// The most entries kept; the one that ends first makes room.
@@ -12,8 +12,6 @@ const MAX_ENTRIES: usize = 256;
 #[derive(Debug)]
 struct Entry {
     node: NodeId,
-    /// The session that is gone; a later one is welcome.
-    incarnation: Option<Incarnation>,
     until: Timestamp,
     /// How often in a row it could not be reached.
     failures: u32,
@@ -25,12 +23,11 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Holds `node`'s session `incarnation` (any, if unknown) to be gone until `until`.
-    pub(super) fn add(&mut self, node: NodeId, incarnation: Option<Incarnation>, until: Timestamp) {
+    /// Holds `node` to be gone until `until`, or until it shows itself.
+    pub(super) fn add(&mut self, node: NodeId, until: Timestamp) {
         let failures = self.failures(node);
         self.put(Entry {
             node,
-            incarnation,
             until,
             failures,
         });
@@ -49,7 +46,6 @@ impl Quarantine {
         let wait = first.saturating_mul(1 << failures.min(8)).min(most);
         self.put(Entry {
             node,
-            incarnation: None,
             until: now + wait,
             failures: failures + 1,
         });
@@ -60,19 +56,11 @@ impl Quarantine {
         self.entries.retain(|entry| entry.node != node);
     }
 
-    /// Whether `node` is held to be gone, as far as its session is not known to be a later one.
+    /// Whether `node` is held to be gone.
     pub(super) fn holds(&self, now: Timestamp, node: NodeId) -> bool {
         self.entries
             .iter()
             .any(|entry| entry.node == node && now < entry.until)
-    }
-
-    /// The session of `node` that is held to be gone.
-    pub(super) fn incarnation(&self, now: Timestamp, node: NodeId) -> Option<Incarnation> {
-        self.entries
-            .iter()
-            .find(|entry| entry.node == node && now < entry.until)
-            .and_then(|entry| entry.incarnation)
     }
 
     fn failures(&self, node: NodeId) -> u32 {

@@ -172,6 +172,7 @@ impl Node {
             from,
             incarnation,
             attempt,
+            sequence,
             signal,
             ..
         } = signed.body;
@@ -181,6 +182,12 @@ impl Node {
             sent: false,
         });
         if let Signal::Offer { wish, topology, .. } = signal {
+            let is_overtaken = self.links.to(from).is_some_and(|link| {
+                link.incarnation == Some(incarnation) && sequence < link.sequence
+            });
+            if is_overtaken {
+                return Err(InputError::Stale);
+            }
             self.on_offer(now, from, incarnation, attempt, wish, topology, signal);
             return Ok(());
         }
@@ -190,6 +197,9 @@ impl Node {
             .find(|link| link.peer.id == from && link.attempt == attempt)
             .map(|link| link.id)
             .ok_or(InputError::Stale)?;
+        if let Some(link) = self.links.get_mut(id) {
+            link.sequence = link.sequence.max(sequence);
+        }
         self.on_link_signal(now, id, incarnation, signal)
     }
 

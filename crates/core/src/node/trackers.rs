@@ -9,9 +9,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use super::{Event, InputError, Node, Output, TimerKind, TrackerId};
 use crate::identity::Purpose;
 use crate::time::Timestamp;
-use crate::wire::{
-    Assignment, ErrorCode, SignedSignal, TrackerMessage, VERSION, Wish, login_bytes,
-};
+use crate::wire::{Assignment, ErrorCode, SignedSignal, TrackerMessage, VERSION, login_bytes};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -237,15 +235,9 @@ impl Node {
             }
         }
         self.refresh_ring(now);
-        for node in &assignment.mesh {
-            let place = self.place(*node);
-            if self.wanted.long_links > 0
-                && self.links.own_long().count() < self.wanted.long_links
-                && !self.quarantine.holds(now, place.id)
-            {
-                self.want_link(now, place, Wish::Long);
-            }
-        }
+        let mesh = assignment.mesh.iter().map(|node| self.place(*node));
+        let mesh = mesh.collect();
+        self.assign_long_links(mesh);
     }
 
     /// A newcomer that has got nowhere asks for others.

@@ -4,13 +4,15 @@
 //! from outside: each decoder has a size limit and cannot panic.
 
 mod frame;
+mod heads;
 mod signal;
 mod tracker;
 
-pub use frame::{
-    Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck, Frame, FrameBuf,
-    Gone, Head, Hops, Join, JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence,
-    PresenceRequest, ReliableAck, Routed, Stabilize, Table, Want,
+pub use frame::{Frame, FrameBuf, Head};
+pub use heads::{
+    Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck, Gone, Hops, Join,
+    JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence, PresenceRequest,
+    ReliableAck, Routed, Stabilize, Table, Want,
 };
 pub use signal::{RejectReason, Signal, SignalBody, SignedSignal, Wish};
 pub use tracker::{
