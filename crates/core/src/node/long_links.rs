@@ -154,7 +154,7 @@ impl Node {
             || near(&self.ring.predecessors)
             || self.links.own_long().any(|own| own == place)
             || self.links.own_long().count() >= self.wanted.long_links
-            || self.quarantine.holds(now, place.id)
+            || self.quarantine.avoids(now, place.id)
         {
             return;
         }

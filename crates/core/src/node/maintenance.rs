@@ -153,11 +153,11 @@ impl Node {
     /// The list of one side: see the head of this file.
     fn chain(&self, now: Timestamp, side: Side) -> Vec<Place> {
         let me = self.me;
-        let gone = |place: Place| self.quarantine.holds(now, place.id);
+        let dead = |place: Place| self.quarantine.holds_dead(now, place.id);
         let nearest = self
             .links
             .members()
-            .filter(|link| !gone(link.peer))
+            .filter(|link| !dead(link.peer))
             .min_by(|a, b| side.order(me, a.peer, b.peer));
         let mut list = Vec::with_capacity(self.config.list_len);
         for &place in self.ring.side(side) {
@@ -167,7 +167,7 @@ impl Node {
             }
             let has_hope =
                 nearest.is_none() || self.can_signal() || self.links.to(place.id).is_some();
-            if !gone(place) && has_hope {
+            if !self.quarantine.avoids(now, place.id) && has_hope {
                 list.push(place);
             }
         }
@@ -180,7 +180,7 @@ impl Node {
                 if place == me || !follows {
                     break;
                 }
-                if !gone(place) {
+                if !dead(place) {
                     list.push(place);
                 }
             }
@@ -216,7 +216,7 @@ impl Node {
         known.extend(self.members.beside(me, side));
         known.retain(|place| {
             *place != me
-                && (self.links.is_open_to(place.id) || !self.quarantine.holds(now, place.id))
+                && (self.links.is_open_to(place.id) || !self.quarantine.avoids(now, place.id))
         });
         known.sort_by(|a, b| side.order(me, *a, *b));
         known.dedup();

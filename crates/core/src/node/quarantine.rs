@@ -1,4 +1,5 @@
-//! Members that are not believed to be alive on others' word, for a while.
+//! Members that are not believed to be alive on others' word, or not asked for a link, for a
+//! while.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -12,6 +13,8 @@ const MAX_ENTRIES: usize = 256;
 #[derive(Debug)]
 struct Entry {
     node: NodeId,
+    /// Whether it was found dead, or only turned us down or could not be reached.
+    dead: bool,
     until: Timestamp,
     /// How often in a row it could not be reached.
     failures: u32,
@@ -28,6 +31,7 @@ impl Quarantine {
         let failures = self.failures(node);
         self.put(Entry {
             node,
+            dead: true,
             until,
             failures,
         });
@@ -44,8 +48,12 @@ impl Quarantine {
     ) {
         let failures = self.failures(node);
         let wait = first.saturating_mul(1 << failures.min(8)).min(most);
+        if self.holds_dead(now + wait, node) {
+            return;
+        }
         self.put(Entry {
             node,
+            dead: false,
             until: now + wait,
             failures: failures + 1,
         });
@@ -56,8 +64,15 @@ impl Quarantine {
         self.entries.retain(|entry| entry.node != node);
     }
 
-    /// Whether `node` is held to be gone.
-    pub(super) fn holds(&self, now: Timestamp, node: NodeId) -> bool {
+    /// Whether `node` was found dead.
+    pub(super) fn holds_dead(&self, now: Timestamp, node: NodeId) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.node == node && entry.dead && now < entry.until)
+    }
+
+    /// Whether `node` is not to be asked for a link.
+    pub(super) fn avoids(&self, now: Timestamp, node: NodeId) -> bool {
         self.entries
             .iter()
             .any(|entry| entry.node == node && now < entry.until)
