@@ -116,7 +116,10 @@ impl Node {
         peer: Place,
         incarnation: Option<Incarnation>,
     ) {
-        self.quarantine.add(peer.id, now + self.config.quarantine);
+        // A later session of the same identity may be here already.
+        if !self.is_outlived(peer, incarnation) {
+            self.quarantine.add(peer.id, now + self.config.quarantine);
+        }
         self.links_changed(now);
         self.tell_gone(now, peer, incarnation);
         self.refresh_ring(now);

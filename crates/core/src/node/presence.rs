@@ -214,7 +214,9 @@ impl Node {
             record.presence.name != presence.name
                 || record.presence.incarnation != presence.incarnation
         });
-        if known.is_none() && buried.is_some() {
+        let is_later_session =
+            known.is_some_and(|record| record.presence.incarnation < presence.incarnation);
+        if buried.is_some() || is_later_session {
             // A later record of somebody believed dead is its own word that it lives.
             self.quarantine.lift(place.id);
         }
@@ -242,6 +244,13 @@ impl Node {
             .node
             .id
             .verify(Purpose::Presence, &signed, &presence.signature)
+    }
+
+    /// Whether a later session of `peer` than `incarnation` is known of.
+    pub(super) fn is_outlived(&self, peer: Place, incarnation: Option<Incarnation>) -> bool {
+        let known = self.members.records.get(&peer);
+        known.is_some_and(|record| Some(record.presence.incarnation) > incarnation)
+            && incarnation.is_some()
     }
 
     /// Asks a member for everybody it knows of: the first few, and strangers later, who may

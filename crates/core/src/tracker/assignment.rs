@@ -9,7 +9,7 @@ use super::clients::Session;
 use super::registry::{Among, Direction, Registry};
 use super::{ClientId, Tracker, TrackerConfig};
 use crate::identity::NodeId;
-use crate::ring::{Place, Position};
+use crate::ring::Place;
 use crate::room::RoomId;
 use crate::wire::{Assignment, MAX_LIST, TrackerMessage};
 

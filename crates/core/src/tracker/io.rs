@@ -16,6 +16,10 @@ pub struct ClientId(pub u64);
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "short-lived, and most are messages"
+)]
 pub enum Input {
     /// The calendar, at start and every minute or so.
     WallClock {
@@ -70,6 +74,10 @@ impl core::error::Error for InputError {}
 
 /// One thing for the driver to do.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "short-lived, and most are messages"
+)]
 pub enum Output {
     /// Send a message to a client.
     Send {

@@ -296,3 +296,253 @@ impl From<Frame> for FrameBuf {
         Self(Repr::Value(Box::new(frame)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Identity, Incarnation, NodeId, Signature};
+    use crate::wire::{ByeReason, LookupReply, NodeKind, Places, ReliableAck};
+    use alloc::vec;
+    use rand::rngs::Xoshiro256PlusPlus;
+    use rand::{Rng, RngExt, SeedableRng};
+
+    fn room() -> RoomId {
+        RoomId::open("room")
+    }
+
+    fn place(seed: u8) -> Place {
+        Place::of(&room(), Identity::from_seed(&[seed; 32]).node_id())
+    }
+
+    fn routed(body: Body) -> Head {
+        Head::Routed(Routed {
+            hops: Hops::new(3),
+            hop_limit: 300,
+            to: place(1),
+            from: place(2),
+            incarnation: Incarnation(u64::MAX),
+            body,
+        })
+    }
+
+    /// One frame of every kind and every body.
+    fn all() -> Vec<Frame> {
+        let places = || Places::from(vec![place(1), place(2), place(3)]);
+        let signature = Signature::from_bytes([7; 64]);
+        let ack = ReliableAck {
+            stream: Incarnation(5),
+            next: 6,
+            bitmap: u64::MAX,
+        };
+        let heads = vec![
+            Head::Ping(Ping { stamp: 1 << 40 }),
+            Head::Pong(Pong { stamp: 0 }),
+            Head::Bye(Bye {
+                reason: ByeReason::Leaving,
+                successors: places(),
+                predecessors: Places::default(),
+            }),
+            Head::Want(Want {
+                ring: true,
+                long: false,
+            }),
+            Head::Join(Join {}),
+            Head::JoinReply(JoinReply {
+                accepted: true,
+                successors: places(),
+                nearer: places(),
+            }),
+            Head::Stabilize(Stabilize {}),
+            Head::Table(Table {
+                version: 9,
+                member: true,
+                successors: places(),
+                predecessors: places(),
+                links: places(),
+            }),
+            Head::Notify(Notify {}),
+            Head::Presence(Presence {
+                node: place(4),
+                incarnation: Incarnation(1),
+                revision: 2,
+                name: "ada".into(),
+                kind: NodeKind::Browser,
+                leaving: false,
+                neighbours: vec![NodeId::from_bytes([1; 32])],
+                urls: vec!["wss://example.org/ws".into()],
+                signature,
+            }),
+            Head::PresenceRequest(PresenceRequest {}),
+            Head::Gone(Gone {
+                node: place(5),
+                incarnation: Incarnation(1),
+                revision: 1,
+            }),
+            routed(Body::Datagram),
+            routed(Body::Reliable {
+                sequence: 2,
+                floor: 1,
+            }),
+            routed(Body::Ack(ack)),
+            routed(Body::LookupReply(LookupReply { id: 1, hops: 2 })),
+            Head::Lookup(Lookup {
+                hops: Hops::new(u16::MAX),
+                hop_limit: 1,
+                target: u64::MAX,
+                origin: place(6),
+                id: 1,
+            }),
+            Head::Broadcast(Broadcast {
+                hops: Hops::new(0),
+                origin: place(7),
+                incarnation: Incarnation(1),
+                sequence: 1,
+                signature,
+            }),
+            Head::BroadcastRequest(BroadcastRequest {
+                origin: NodeId::from_bytes([1; 32]),
+                incarnation: Incarnation(1),
+                first: 1,
+                last: 2,
+            }),
+            Head::Circulate(Circulate {
+                origin: place(8),
+                incarnation: Incarnation(1),
+                id: 1,
+                seen: vec![NodeId::from_bytes([1; 32]); MAX_SEEN],
+                count: 2_000,
+                signature,
+            }),
+            Head::CirculateAck(CirculateAck {
+                origin: NodeId::from_bytes([1; 32]),
+                incarnation: Incarnation(1),
+                id: 1,
+            }),
+        ];
+        heads
+            .into_iter()
+            .map(|head| Frame {
+                payload: if head.has_payload() {
+                    Bytes::from_static(b"content")
+                } else {
+                    Bytes::new()
+                },
+                head,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_kind_survives_encoding() {
+        let frames = all();
+        for (kind, name) in Head::KINDS {
+            let has = frames.iter().any(|frame| frame.head.kind() == *kind);
+            assert!(has, "{name} is not tried");
+        }
+        for frame in frames {
+            assert_eq!(Frame::decode(&frame.encode(), &room()), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn positions_are_computed_and_cannot_be_claimed() {
+        let mut liar = place(1);
+        liar.position = crate::ring::Position(42);
+        let frame = Frame::from(Gone {
+            node: liar,
+            incarnation: Incarnation(1),
+            revision: 1,
+        });
+        let Ok(Frame {
+            head: Head::Gone(gone),
+            ..
+        }) = Frame::decode(&frame.encode(), &room())
+        else {
+            panic!("decodes");
+        };
+        assert_eq!(gone.node, place(1));
+    }
+
+    #[test]
+    fn truncated_and_extended_frames_are_errors() {
+        for frame in all() {
+            let bytes = frame.encode();
+            let head = bytes.len() - frame.payload.len();
+            for len in 0..head {
+                let cut = bytes.slice(..len);
+                assert!(
+                    Frame::decode(&cut, &room()).is_err(),
+                    "{frame:?} cut at {len}"
+                );
+            }
+            if !frame.head.has_payload() {
+                let mut longer = bytes.to_vec();
+                longer.push(0);
+                assert_eq!(
+                    Frame::decode(&longer.into(), &room()),
+                    Err(WireError::Malformed)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        let huge = Bytes::from(vec![0x30; MAX_FRAME + 1]);
+        assert!(matches!(
+            Frame::decode(&huge, &room()),
+            Err(WireError::TooLarge { .. })
+        ));
+        let long = Frame::from(Table {
+            links: Places::from(vec![place(1); MAX_LIST + 1]),
+            ..Table::default()
+        });
+        assert_eq!(
+            Frame::decode(&long.encode(), &room()),
+            Err(WireError::OverLimit("links"))
+        );
+        let unknown = Bytes::from_static(&[0xee, 1, 2, 3]);
+        assert_eq!(
+            Frame::decode(&unknown, &room()),
+            Err(WireError::UnknownKind(0xee))
+        );
+    }
+
+    #[test]
+    fn garbage_never_panics() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let frames: Vec<_> = all().iter().map(Frame::encode).collect();
+        for _ in 0..50_000 {
+            // Half random bytes, half real frames with a few bytes changed.
+            let bytes = if rng.random() {
+                let mut bytes = vec![0; rng.random_range(0..200)];
+                rng.fill_bytes(&mut bytes);
+                bytes
+            } else {
+                let mut bytes = frames[rng.random_range(0..frames.len())].to_vec();
+                for _ in 0..rng.random_range(1..8) {
+                    let at = rng.random_range(0..bytes.len());
+                    bytes[at] = rng.random();
+                }
+                bytes
+            };
+            if let Ok(frame) = Frame::decode(&bytes.into(), &room()) {
+                assert!(frame.payload.len() <= MAX_PAYLOAD);
+            }
+        }
+    }
+
+    #[test]
+    fn hops_are_changed_in_place_and_only_where_they_are() {
+        for frame in all() {
+            let value = FrameBuf::from(frame.clone()).with_hops(500);
+            let encoded = FrameBuf::from(frame.encode()).with_hops(500);
+            assert_eq!(value.clone().encoded(), encoded, "{frame:?}");
+            assert_eq!(encoded.decode(&room()), value.decode(&room()));
+        }
+        let bytes = all()[12].encode();
+        let before = bytes.as_ptr();
+        let after = FrameBuf::from(bytes).with_hops(7).into_bytes();
+        assert_eq!(before, after.as_ptr(), "copied for nothing");
+    }
+}
