@@ -16,8 +16,9 @@ use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::wire::{FrameBuf, Gone, NodeKind, Presence, PresenceRequest};
 
-/// The least time between two records of the same session, refutations excepted.
-const LEAST_INTERVAL: core::time::Duration = core::time::Duration::from_secs(5);
+/// The least time between two records of the same session, refutations excepted: each one is
+/// passed on over every link of the overlay, and neighbours change all the time under churn.
+const LEAST_INTERVAL: core::time::Duration = core::time::Duration::from_secs(30);
 
 /// Members on each side that presence suggests as neighbours.
 const SUGGESTED: usize = 2;
