@@ -1,1 +1,50 @@
-fn main() {}
+//! The command line of circlet: one binary for members, tracker, demo and measurements.
+
+mod args;
+mod bench;
+mod config;
+mod demo;
+mod failure;
+mod identity;
+mod logging;
+mod node;
+mod output;
+mod signals;
+mod statistics;
+mod topology;
+mod tracker;
+
+use std::env;
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let argv: Vec<_> = env::args_os().collect();
+    match config::parse(&argv).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let json = args.global.json;
+    logging::start(args.global.verbose);
+    // One thread: the nodes bring their own, and everything else waits most of the time.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the system gives no event queue: {error}")))?;
+    let outcome = match args.command {
+        Command::Demo(args) => runtime.block_on(demo::run(args, json)),
+        Command::Tracker(args) => runtime.block_on(tracker::run(args, json)),
+        Command::Node(args) => runtime.block_on(node::run(args, json)),
+        Command::Identity(args) => identity::run(args, json),
+        Command::Topology(args) => topology::run(&args, json),
+        Command::Bench(args) => runtime.block_on(bench::run(args, json)),
+    };
+    // A read or write that is still blocked must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}

@@ -20,8 +20,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Time between probes of a silent link. Default 300 ms: DESIGN, section 5.
     pub probe_interval: Duration,
-    /// Unanswered probes after which a peer is dead. Default 6: with a heartbeat of 1 s and
-    /// probes each 300 ms that is 3.1 s after its last frame; DESIGN, section 5, allows 4 s.
+    /// Unanswered probes after which a peer is dead. Default 6: with a heartbeat of 1 s, whose
+    /// answer may take two probe intervals, that is 3.4 s after its last frame; DESIGN, section
+    /// 5, allows 4 s.
     pub probes: u32,
     /// Time between rounds of stabilization. Default 1 s: the workload W1; changes are told at
     /// once anyway.
@@ -62,8 +63,8 @@ pub struct Config {
     /// Bytes that may wait in the node for a link; more are dropped, and reliable messages are
     /// sent again later. Default 4 MiB: guess.
     pub link_queue: usize,
-    /// Broadcasts kept to fill others' gaps, and the most that may be missing from one sender.
-    /// Default 256: guess.
+    /// Broadcasts of one sender that are kept to fill others' gaps, and that may wait behind a
+    /// gap. Default 256: guess.
     pub broadcast_cache: usize,
     /// Time after which missing broadcasts are asked for. Default 100 ms: guess.
     pub gap_timeout: Duration,

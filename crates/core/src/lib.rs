@@ -10,7 +10,7 @@
 //!
 //! | method | what it does |
 //! | --- | --- |
-//! | `handle(now, input)` | takes one thing that happened; on `Err` the state is as before |
+//! | `handle(now, input)` | takes one thing that happened; a command that fails changes nothing |
 //! | `handle_timeout(now)` | does what is due; calling it too early or too often does nothing |
 //! | `poll_timeout()` | says when `handle_timeout` wants to be called, and why |
 //! | `poll_output()` | gives the next thing to do; `None` when all is given |
@@ -26,7 +26,7 @@
 //!    connection that has been closed or not, as they come: they change nothing.
 //! 4. `LinkUp` comes before a link's first frame, `LinkDown` after its last one.
 //! 5. Give `LinkWritable` back for the bytes of every frame that the network has taken: the node
-//!    gives a link no more than [`Config::link_window`] at a time.
+//!    gives a link no more than [`Config::link_window`] at a time, control frames excepted.
 //!
 //! # A worked example
 //!

@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Channel, Class, CommandId, Event, InputError, LinkId, Message, Node, TimerKind};
+use super::{
+    Channel, Class, CommandId, Event, InputError, LinkId, MAX_SEQUENCE, Message, Node, TimerKind,
+};
 use crate::identity::{Incarnation, NodeId, Purpose};
 use crate::time::Timestamp;
 use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Hops};
@@ -131,7 +133,7 @@ impl Node {
         buffer: FrameBuf,
     ) {
         let (origin, sequence) = (broadcast.origin.id, broadcast.sequence);
-        if origin == self.me.id || !self.is_new_broadcast(&broadcast) {
+        if origin == self.me.id || sequence > MAX_SEQUENCE || !self.is_new_broadcast(&broadcast) {
             self.counters.repeats += 1;
             return;
         }

@@ -13,7 +13,7 @@ use super::{Channel, Class, CommandId, Event, InputError, LinkId, Message, Node,
 use crate::identity::{Incarnation, NodeId, Purpose, Signature};
 use crate::ring::Place;
 use crate::time::Timestamp;
-use crate::wire::{Circulate, CirculateAck, Frame, Head, MAX_FRAME, MAX_SEEN};
+use crate::wire::{Circulate, CirculateAck, Frame, Head, MAX_CIRCULATED, MAX_SEEN};
 
 /// Circulated messages that are held, and own ones that are awaited, at most.
 const MAX_HELD: usize = 1024;
@@ -78,11 +78,10 @@ impl Node {
         command: CommandId,
         payload: Bytes,
     ) -> Result<(), InputError> {
-        // The list of those who have seen it grows in the same frame.
-        let most = MAX_FRAME - 32 * MAX_SEEN - 256;
-        if payload.len() > most {
+        if payload.len() > MAX_CIRCULATED {
             return Err(InputError::TooLarge {
                 bytes: payload.len(),
+                limit: MAX_CIRCULATED,
             });
         }
         if self.circulations.own.len() >= MAX_HELD {
@@ -146,7 +145,7 @@ impl Node {
             self.counters.repeats += 1;
             return;
         }
-        circulate.count += 1;
+        circulate.count = circulate.count.saturating_add(1);
         if circulate.seen.len() < MAX_SEEN {
             circulate.seen.push(self.me.id);
         }

@@ -13,7 +13,9 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::outgoing::{Outcome, Outgoing};
-use super::{Class, CommandId, Event, FailReason, InputError, Message, Node, TimerKind};
+use super::{
+    Class, CommandId, Event, FailReason, InputError, MAX_SEQUENCE, Message, Node, TimerKind,
+};
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
 use crate::time::Timestamp;
@@ -58,6 +60,9 @@ impl Incoming {
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     outgoing: BTreeMap<NodeId, Outgoing>,
+    /// Where new streams begin: after the last number of every stream that was dropped, so that
+    /// a receiver that remembers it takes no new message for a repeat.
+    first_sequence: u64,
     /// When each stream has something to do.
     due: BTreeSet<(Timestamp, NodeId)>,
     incoming: BTreeMap<NodeId, Incoming>,
@@ -66,6 +71,17 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// Drops a stream with nothing under way; `false` if there is none.
+    fn drop_idle(&mut self) -> bool {
+        let idle = self.outgoing.iter().find(|(_, stream)| stream.is_idle());
+        let Some((to, next)) = idle.map(|(to, stream)| (*to, stream.next_sequence())) else {
+            return false;
+        };
+        self.outgoing.remove(&to);
+        self.first_sequence = self.first_sequence.max(next);
+        true
+    }
+
     fn set_due(&mut self, to: NodeId, before: Option<Timestamp>, after: Option<Timestamp>) {
         if before == after {
             return;
@@ -93,12 +109,11 @@ impl Node {
             return Err(InputError::ToSelf);
         }
         if !self.delivery.outgoing.contains_key(&to) {
-            if self.delivery.outgoing.len() >= self.config.streams {
-                // Only a stream with nothing under way may go: its numbers start anew only with
-                // the next session.
+            if self.delivery.outgoing.len() >= self.config.streams && !self.delivery.drop_idle() {
                 return Err(InputError::Full);
             }
-            let stream = Outgoing::new(self.place(to), &self.config);
+            let first = self.delivery.first_sequence.max(1);
+            let stream = Outgoing::new(self.place(to), first, &self.config);
             self.delivery.outgoing.insert(to, stream);
         }
         let until = now + deadline.unwrap_or(self.config.message_deadline);
@@ -232,7 +247,7 @@ impl Node {
         payload: Bytes,
     ) -> Result<(), InputError> {
         let from = routed.from.id;
-        if floor > sequence || sequence == u64::MAX {
+        if floor > sequence || sequence > MAX_SEQUENCE {
             self.counters.bad_frames += 1;
             return Err(InputError::Protocol);
         }

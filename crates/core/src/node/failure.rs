@@ -5,6 +5,8 @@
 //! [`Config::probes`](crate::Config::probes) of those without an answer it is dead. Nobody is
 //! dead on the word of others: that only brings the first probe forward.
 
+use core::time::Duration;
+
 use super::{Channel, InputError, LinkId, Node, TimerKind};
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
@@ -12,6 +14,9 @@ use crate::time::Timestamp;
 use crate::wire::{Bye, LinkState, Ping, Pong};
 
 use super::links::Link;
+
+/// Time between two measures of the round-trip time of a link that is never silent.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Node {
     /// A frame came over a link: its peer lives.
@@ -42,7 +47,11 @@ impl Node {
         // The timer is not moved with every frame; it finds out when it fires.
         let due = link.heard + heartbeat;
         if link.unanswered == 0 && now < due {
+            let is_measured = now.since(link.measured) < MEASURE_INTERVAL;
             self.timers.set(TimerKind::Heartbeat(id), due);
+            if !is_measured {
+                self.measure(now, id);
+            }
             return;
         }
         // The first ping is the heartbeat, the others are probes.
@@ -64,10 +73,18 @@ impl Node {
             interval
         };
         self.timers.set(TimerKind::Heartbeat(id), now + wait);
-        let ping = Ping {
-            stamp: now.as_micros(),
-        };
-        self.send(id, Channel::Control, ping);
+        self.measure(now, id);
+    }
+
+    /// Pings a peer: the answer tells the round-trip time.
+    pub(super) fn measure(&mut self, now: Timestamp, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.measured = now;
+            let ping = Ping {
+                stamp: now.as_micros(),
+            };
+            self.send(id, Channel::Control, ping);
+        }
     }
 
     pub(super) fn on_ping(&mut self, id: LinkId, ping: &Ping) {

@@ -158,7 +158,7 @@ pub enum Command {
     Circulate {
         /// The caller's name for it.
         id: CommandId,
-        /// The content; its head grows by 32 bytes for each of the first 1,000 members.
+        /// The content, at most [`MAX_CIRCULATED`](crate::wire::MAX_CIRCULATED) bytes.
         payload: Bytes,
     },
     /// The application has taken the messages of `from` up to `sequence`. Only with
@@ -239,13 +239,17 @@ pub enum Input {
     },
 }
 
-/// Why an input was not taken. The node's state is as it was before.
+/// Why an input was not taken. Commands that fail change nothing; what a peer or a tracker did
+/// wrong is counted, and may cost it its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputError {
-    /// The payload is larger than [`MAX_PAYLOAD`](crate::wire::MAX_PAYLOAD).
+    /// The payload is larger than it may be.
     TooLarge {
         /// The bytes given.
         bytes: usize,
+        /// The bytes allowed: [`MAX_PAYLOAD`](crate::wire::MAX_PAYLOAD), or
+        /// [`MAX_CIRCULATED`](crate::wire::MAX_CIRCULATED).
+        limit: usize,
     },
     /// Too many messages to this member wait to be delivered; try again after some were.
     Full,
@@ -264,11 +268,9 @@ pub enum InputError {
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge { bytes } => write!(
-                f,
-                "the message has {bytes} bytes, and {} are allowed",
-                crate::wire::MAX_PAYLOAD
-            ),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "the message has {bytes} bytes, and {limit} are allowed")
+            }
             Self::Full => f.write_str("too many messages to this member wait to be delivered"),
             Self::ToSelf => f.write_str("the receiver is this node itself"),
             Self::Ended => f.write_str("the node has left the room"),
@@ -518,7 +520,7 @@ pub struct Counters {
     pub bad_signatures: u64,
     /// Connection attempts that ended in a link.
     pub links_opened: u64,
-    /// Connection attempts that did not.
+    /// Connection attempts that did not, and links that a peer closed for a breach of the protocol.
     pub links_failed: u64,
     /// Links lost because the other side fell silent.
     pub links_timed_out: u64,

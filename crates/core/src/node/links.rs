@@ -43,6 +43,8 @@ pub(super) struct Link {
     /// Pings sent since the peer was last heard.
     pub(super) unanswered: u32,
     pub(super) rtt: Option<Duration>,
+    /// When the round-trip time was measured last, or began to be.
+    pub(super) measured: Timestamp,
     pub(super) bad_frames: u32,
     /// Bytes given to the driver that it has not passed on yet.
     in_driver: usize,
@@ -193,6 +195,7 @@ impl Node {
             heard: now,
             unanswered: 0,
             rtt: None,
+            measured: now,
             bad_frames: 0,
             in_driver: 0,
             waiting: VecDeque::new(),
@@ -240,6 +243,7 @@ impl Node {
         self.links_changed(now);
         self.send_want(id);
         self.send_table(id);
+        self.measure(now, id);
         self.greet(id);
         Ok(())
     }
@@ -256,6 +260,10 @@ impl Node {
             // Closed without a word: whoever was there is not there any more.
             self.on_dead(now, link.peer, link.incarnation);
         } else if !link.is_open() {
+            if link.role == Role::Answerer {
+                // If the offerer still waits for an answer, it need not any longer.
+                self.reject(now, link.peer.id, link.attempt, RejectReason::Failed);
+            }
             self.on_attempt_failed(now, &link);
         }
         Ok(())
@@ -345,7 +353,9 @@ impl Node {
         ] {
             self.timers.cancel(kind);
         }
-        self.neighbours_changed = true;
+        if link.is_open() {
+            self.links_changed(self.now);
+        }
         if !self.links.is_open_to(link.peer.id) {
             self.link_event(link.peer.id, None);
         }

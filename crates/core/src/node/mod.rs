@@ -52,6 +52,10 @@ use trackers::Trackers;
 /// Frames from one link that cannot be read before it is closed.
 const MAX_BAD_FRAMES: u32 = 8;
 
+/// The largest number of a message: more than anybody sends, and what is added to it does not
+/// overflow.
+const MAX_SEQUENCE: u64 = u64::MAX >> 8;
+
 /// Who a node is and where it wants to be.
 #[derive(Clone, Debug)]
 pub struct Membership {
@@ -86,6 +90,8 @@ pub struct Node {
     me: Place,
     /// Unix milliseconds and when they were told.
     wall_clock: Option<(u64, Timestamp)>,
+    /// The present, as last told.
+    now: Timestamp,
     ended: bool,
     outputs: VecDeque<Output>,
     timers: Timers,
@@ -129,6 +135,7 @@ impl Node {
             me: Place::of(&room, membership.identity.node_id()),
             identity: membership.identity,
             wall_clock: None,
+            now,
             ended: false,
             outputs: VecDeque::new(),
             timers: Timers::default(),
@@ -163,6 +170,7 @@ impl Node {
         if self.ended {
             return Err(InputError::Ended);
         }
+        self.now = now;
         let result = match input {
             Input::Command(command) => self.on_command(now, command),
             Input::WallClock { unix_ms } => {
@@ -189,6 +197,7 @@ impl Node {
 
     /// Does what is due. Spurious calls do nothing. Drain [`Node::poll_output`] afterwards.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = now;
         while let Some(kind) = self.timers.pop(now) {
             match kind {
                 TimerKind::Heartbeat(link) => self.on_heartbeat(now, link),

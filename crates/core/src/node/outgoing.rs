@@ -80,10 +80,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(to: Place, config: &Config) -> Self {
+    /// A stream whose first message has the number `first`.
+    pub(super) fn new(to: Place, first: u64, config: &Config) -> Self {
         Self {
             to,
-            next_sequence: 1,
+            next_sequence: first,
             pending: VecDeque::new(),
             pending_bytes: 0,
             under_way: 0,
@@ -96,6 +97,14 @@ impl Outgoing {
             timeout: None,
             expiry: None,
         }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next_sequence
     }
 
     pub(super) fn has_room(&self, bytes: usize, messages: usize, total: usize) -> bool {
@@ -292,7 +301,7 @@ mod tests {
 
     fn stream(messages: u64) -> Outgoing {
         let to = Place::of(&RoomId::open("r"), NodeId::from_bytes([1; 32]));
-        let mut stream = Outgoing::new(to, &Config::default());
+        let mut stream = Outgoing::new(to, 1, &Config::default());
         for id in 1..=messages {
             let until = Timestamp::from_micros(10_000 * MS + id);
             stream.push(CommandId(id), Bytes::from_static(b"x"), until);

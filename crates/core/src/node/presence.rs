@@ -306,8 +306,8 @@ impl Node {
 
     pub(super) fn on_gone(&mut self, now: Timestamp, from_link: LinkId, gone: &Gone) {
         if gone.node == self.me {
-            if gone.incarnation == self.incarnation && gone.revision >= self.members.revision {
-                self.members.revision = gone.revision.min(u32::MAX - 1);
+            // Others strike off what they know, which is our last record or an earlier one.
+            if gone.incarnation >= self.incarnation && gone.revision >= self.members.revision {
                 self.announce_presence(now);
             }
             return;
@@ -321,7 +321,7 @@ impl Node {
         let known = self.members.records.get(&gone.node);
         if known.is_some_and(|record| version(&record.presence) <= told) {
             self.pass_on(gone.clone(), Some(from_link));
-            self.forget_member(now, gone.node, Some(told));
+            self.forget_member(now, gone.node, None);
         }
     }
 

@@ -19,6 +19,7 @@ impl Node {
         if payload.len() > MAX_PAYLOAD {
             return Err(InputError::TooLarge {
                 bytes: payload.len(),
+                limit: MAX_PAYLOAD,
             });
         }
         Ok(())
@@ -84,8 +85,9 @@ impl Node {
         // The bytes are changed in place, which takes that nobody else holds them.
         drop(payload);
         let next = self.next_hop(routed.to, Some(from_link));
+        let own_limit = self.topology.hop_limit(self.estimate());
         if let Some(next) = next
-            && hops < routed.hop_limit
+            && hops < routed.hop_limit.min(own_limit)
             && self.send_buffer(next, channel, buffer.with_hops(hops))
         {
             self.counters.forwarded += u64::from(is_message);

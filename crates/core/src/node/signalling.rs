@@ -287,7 +287,13 @@ impl Node {
         Ok(())
     }
 
-    fn reject(&mut self, now: Timestamp, to: NodeId, attempt: u64, reason: RejectReason) {
+    pub(super) fn reject(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        attempt: u64,
+        reason: RejectReason,
+    ) {
         self.send_signal(now, to, attempt, Signal::Reject { reason });
     }
 

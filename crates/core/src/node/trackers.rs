@@ -258,7 +258,7 @@ impl Node {
         message: alloc::string::String,
     ) {
         match code {
-            ErrorCode::Topology | ErrorCode::Room | ErrorCode::Login | ErrorCode::Version => {
+            ErrorCode::Topology | ErrorCode::Room | ErrorCode::Login => {
                 self.end(Event::Refused { message });
             }
             // Trying again later may help.
@@ -369,8 +369,10 @@ impl Node {
     }
 
     pub(super) fn close_trackers(&mut self) {
-        for tracker in self.trackers.ids() {
-            self.outputs.push_back(Output::CloseTracker { tracker });
+        for (tracker, state) in self.trackers.ids().zip(&self.trackers.all) {
+            if state.phase != Phase::Idle {
+                self.outputs.push_back(Output::CloseTracker { tracker });
+            }
         }
     }
 }

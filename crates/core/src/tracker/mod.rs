@@ -12,8 +12,6 @@ mod login;
 mod nonce;
 mod registry;
 mod relay;
-#[cfg(test)]
-mod tests;
 
 pub use io::*;
 pub use registry::{Among, Direction, Member, Registry, Report, RoomInfo, Table};
@@ -377,3 +375,6 @@ impl Clock {
         self.unix_ms.saturating_add(elapsed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,7 @@ pub struct JoinReply {
     pub accepted: bool,
     /// The sender's successor list, the joiner's own from now on if accepted.
     pub successors: Places,
-    /// If not accepted: members nearer to the joiner, nearest first.
+    /// Members near the joiner: up to 4 before it, nearest first, then up to 4 after it.
     pub nearer: Places,
 }
 

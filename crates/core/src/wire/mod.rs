@@ -36,6 +36,10 @@ pub const MAX_FRAME: usize = 56 * 1160;
 /// The largest payload of one message, in bytes; the rest of a frame is its head.
 pub const MAX_PAYLOAD: usize = 60 * 1024;
 
+/// The largest payload of a circulated message, in bytes: the list of those who have seen it
+/// grows in the same frame.
+pub const MAX_CIRCULATED: usize = MAX_FRAME - 32 * MAX_SEEN - 256;
+
 /// The largest message to or from the tracker, in bytes of JSON.
 pub const MAX_TRACKER_MESSAGE: usize = 64 * 1024;
 

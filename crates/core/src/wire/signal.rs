@@ -68,8 +68,6 @@ pub enum RejectReason {
     Full,
     /// The offerer runs another topology.
     Topology,
-    /// The two are linked already, or another attempt is preferred.
-    Duplicate,
     /// The answerer could not make a connection.
     Failed,
 }
@@ -179,7 +177,6 @@ impl SignalBody {
             Signal::Reject { reason } => text(Some(match reason {
                 RejectReason::Full => "full",
                 RejectReason::Topology => "topology",
-                RejectReason::Duplicate => "duplicate",
                 RejectReason::Failed => "failed",
             })),
         }
@@ -239,7 +236,6 @@ impl SignedSignal {
 mod tests {
     use super::*;
     use alloc::string::ToString;
-    use alloc::vec;
 
     fn signed(signal: Signal) -> SignedSignal {
         let identity = Identity::from_seed(&[1; 32]);
@@ -333,7 +329,7 @@ mod tests {
             Err(WireError::OverLimit("sdp"))
         );
         assert!(!big.is_genuine());
-        for bad in vec!["", "{}", "[]", "{\"type\":\"offer\"}", "\"\u{0}\""] {
+        for bad in ["", "{}", "[]", "{\"type\":\"offer\"}", "\"\u{0}\""] {
             assert!(matches!(
                 SignedSignal::from_json(bad),
                 Err(WireError::Json(_))

@@ -60,8 +60,6 @@ pub struct Assignment {
 pub enum ErrorCode {
     /// The message cannot be read or is over a limit.
     Malformed,
-    /// Another version of the protocol.
-    Version,
     /// The signature does not prove the key.
     Login,
     /// The name of the room cannot be one.

@@ -1,0 +1,263 @@
+//! What can be given on the command line. Each flag is declared here, once: its environment
+//! variable and its key in the configuration file follow from its name (see [`crate::config`]).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use circlet_core::Topology;
+use circlet_core::room::is_room_name;
+use circlet_core::wire::MAX_NAME;
+use circlet_node::TrackerUrl;
+use clap::builder::RangedU64ValueParser;
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+/// Keeps a group of machines connected to each other over WebRTC: a ring with shortcuts
+/// across it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "circlet",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Example: circlet demo\n\n\
+        Every flag is also a key of the configuration file (ring-links = 2, or under [node] for \
+        one command only) and an environment variable (CIRCLET_RING_LINKS). The command line \
+        wins, then the environment, then the file."
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of all commands.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Read settings from this TOML file instead of circlet/config.toml in the XDG
+    /// configuration directory.
+    #[arg(long, global = true, value_name = "FILE", display_order = 900)]
+    pub config: Option<PathBuf>,
+    /// Print JSON lines on stdout, and nothing else there.
+    #[arg(long, global = true, display_order = 900)]
+    pub json: bool,
+    /// Log more on stderr: -v what happens, -vv everything. RUST_LOG says it in detail.
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 900)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show it all on this machine: a ring of processes, messages, a killed member, the repair.
+    Demo(DemoArgs),
+    /// Help members find each other.
+    Tracker(TrackerArgs),
+    /// Be a member of a room.
+    Node(NodeArgs),
+    /// Print this machine's NodeId; make its key if there is none.
+    Identity(IdentityArgs),
+    /// Draw a room as its tracker sees it.
+    Topology(TopologyArgs),
+    /// Measure what messages cost on this machine.
+    Bench(BenchArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example: circlet demo --nodes 12 --messages 20000 --kill 2\n\n\
+    The time per hop is that of messages sent one at a time: from the moment the sender's \
+    process is told to send to the moment the receiver's process has told of it, divided by the \
+    links crossed. It contains the pipes to and from both processes."
+)]
+pub struct DemoArgs {
+    /// Members of the ring, each a process.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = in_range(1, 200))]
+    pub nodes: usize,
+    /// Reliable messages between random pairs of members that live to the end.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = in_range(0, 1_000_000))]
+    pub messages: usize,
+    /// Members killed (SIGKILL) while messages flow, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_range(0, 199))]
+    pub kill: usize,
+    #[command(flatten)]
+    pub topology: TopologyFlag,
+    /// Keep the ring running afterwards, until Ctrl-C.
+    #[arg(long)]
+    pub stay: bool,
+    /// Ring links that each member holds open on each side. Low, so that messages are forwarded.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_range(1, 8))]
+    pub ring_links: usize,
+    /// Long links that each member opens.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_range(0, 16))]
+    pub long_links: usize,
+    /// Which random pairs.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: circlet tracker --listen 0.0.0.0:7700")]
+pub struct TrackerArgs {
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    pub listen: SocketAddr,
+    /// The certificate chain for wss:// and https://, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: circlet node --room demo --tracker ws://127.0.0.1:7700\n\n\
+    On a terminal it is a chat; with --json commands are read from stdin and events written to \
+    stdout, one JSON object a line; otherwise (a service) stdin is not read."
+)]
+pub struct NodeArgs {
+    /// The room to be a member of.
+    #[arg(long, value_name = "NAME", value_parser = room_name)]
+    pub room: String,
+    /// A tracker to find others by; may be repeated.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub tracker: Vec<TrackerUrl>,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// The name shown to others [default: the first characters of the NodeId].
+    #[arg(long, value_name = "NAME", value_parser = member_name)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub topology: TopologyFlag,
+    /// Ring links held open on each side.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = in_range(1, 8))]
+    pub ring_links: usize,
+    /// Long links that this member opens itself.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = in_range(0, 16))]
+    pub long_links: usize,
+    /// An ICE server (stun:HOST:PORT); may be repeated.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub ice: Vec<String>,
+    /// With --json: reliable messages count as taken when {"cmd":"ack"} says so.
+    #[arg(long)]
+    pub manual_ack: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: circlet identity --identity alice.pem")]
+pub struct IdentityArgs {
+    /// The key file, PKCS#8 PEM [default: circlet/identity.pem in the XDG data directory].
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: circlet topology --tracker ws://127.0.0.1:7700 --room demo \
+    --format dot | dot -Tsvg -o ring.svg"
+)]
+pub struct TopologyArgs {
+    /// The tracker to ask; of several the first that answers.
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    pub tracker: Vec<TrackerUrl>,
+    /// The room to draw.
+    #[arg(long, value_name = "NAME", value_parser = room_name)]
+    pub room: String,
+    /// What to print [default: text, or json with --json].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// How a room is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The ring in order, for people.
+    Text,
+    /// The tracker's table.
+    Json,
+    /// For Graphviz.
+    Dot,
+    /// For yEd, Gephi, networkx.
+    Graphml,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: circlet bench relay --size 16240 --seconds 5\n\n\
+    Everything runs in this process over real WebRTC on loopback. The time per hop is that of \
+    messages sent one at a time, from send to receive, divided by the links crossed."
+)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub what: BenchKind,
+    /// Bytes of one message.
+    #[arg(long, value_name = "BYTES", default_value_t = 16_240, value_parser = in_range(16, 61_440))]
+    pub size: usize,
+    /// How long each part is measured.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = in_range(1, 3600))]
+    pub seconds: usize,
+}
+
+/// What `circlet bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchKind {
+    /// Messages between two members that share a link.
+    Link,
+    /// Messages that one member passes on.
+    Relay,
+}
+
+impl BenchKind {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct TopologyFlag {
+    /// The shape of the room's overlay: ring or small-world.
+    #[arg(long, value_name = "NAME", default_value = "small-world", value_parser = ready_topology)]
+    pub topology: Topology,
+}
+
+fn ready_topology(text: &str) -> Result<Topology, String> {
+    let topology: Topology = text
+        .parse()
+        .map_err(|_| "it is one of ring, small-world".to_owned())?;
+    if topology.is_ready() {
+        Ok(topology)
+    } else {
+        Err(format!(
+            "{topology} is not ready yet; take ring or small-world"
+        ))
+    }
+}
+
+fn room_name(text: &str) -> Result<String, String> {
+    if is_room_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a room's name has 1 to 64 bytes, no '/' and no control characters".to_owned())
+    }
+}
+
+fn member_name(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(char::is_control);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a name has 1 to {MAX_NAME} bytes and no control characters"
+        ))
+    }
+}
+
+fn in_range(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}

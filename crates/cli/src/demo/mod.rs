@@ -1,0 +1,585 @@
+//! `circlet demo`: a ring of processes on this machine, messages, kills and repairs.
+
+mod ledger;
+mod process;
+mod report;
+
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+use circlet_core::Config;
+use circlet_core::identity::NodeId;
+use circlet_core::wire::LinkState;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+
+use crate::args::DemoArgs;
+use crate::failure::Failure;
+use crate::node::protocol::{Content, Link, NeighbourReport, Report, Request, SendClass};
+use crate::output::print;
+use crate::statistics::grouped;
+use crate::{signals, tracker};
+use ledger::Ledger;
+use process::{Process, Told};
+use report::{Numbers, Outcome, entry, ring};
+
+/// Reports of the processes that may wait; beyond that they wait for the demo.
+const TOLD: usize = 4096;
+
+/// Messages under way at a time under load.
+const WINDOW: usize = 256;
+
+/// The room that the ring is in.
+const ROOM: &str = "demo";
+
+/// Time for the ring to close, and again after each kill.
+const CLOSING: Duration = Duration::from_secs(60);
+
+/// Time for links that were needed to join only to be closed again, longer than nodes keep them.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Time for which the links have to stay as few as they are wanted: some may open late.
+const CALM: Duration = Duration::from_millis(300);
+
+/// Time that the last messages may take: the deadline of a reliable message and a little.
+const DRAINING: Duration = Duration::from_secs(40);
+
+/// Runs the demo.
+pub async fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
+    let survivors = args.nodes.saturating_sub(args.kill);
+    if survivors == 0 {
+        return Err(Failure::Usage(format!(
+            "--kill {} leaves nobody of {}; kill fewer",
+            args.kill, args.nodes
+        )));
+    }
+    if survivors < 2 && args.messages > 0 {
+        return Err(Failure::Usage(
+            "messages need two members that live to the end; add --messages 0 or more --nodes"
+                .to_owned(),
+        ));
+    }
+    let tracker = tracker::start_local().await?;
+    let mut demo = Demo::new(args, json, tracker.url())?;
+    let outcome = tokio::select! {
+        outcome = demo.play() => outcome,
+        () = signals::end() => Err(Failure::failed("stopped before it was done")),
+    };
+    demo.end().await;
+    tracker.shutdown().await;
+    outcome
+}
+
+struct Demo {
+    args: DemoArgs,
+    json: bool,
+    tracker: String,
+    /// Keys, and what the processes say on stderr; removed at the end.
+    directory: TempDir,
+    members: Vec<Member>,
+    told: mpsc::Receiver<Told>,
+    tell: mpsc::Sender<Told>,
+    ledger: Ledger,
+    traffic: Traffic,
+    rng: StdRng,
+}
+
+/// One process of the ring.
+struct Member {
+    name: String,
+    /// `None` once it was killed.
+    process: Option<Process>,
+    /// Its id and position in hexadecimal, once it is ready.
+    place: Option<(NodeId, String)>,
+    neighbours: Option<NeighbourReport>,
+    /// Messages that it has passed on, once it was asked.
+    forwarded: Option<u64>,
+}
+
+/// How messages are being sent.
+#[derive(Clone, Copy)]
+struct Traffic {
+    /// Messages under way at a time.
+    window: usize,
+    /// Messages sent so far between members that live.
+    sent: usize,
+    /// How many there are to be.
+    goal: usize,
+}
+
+impl Demo {
+    fn new(args: DemoArgs, json: bool, tracker: String) -> Result<Self, Failure> {
+        let directory = TempDir::with_prefix("circlet-demo-")
+            .map_err(|error| Failure::failed(format!("no temporary directory: {error}")))?;
+        let (tell, told) = mpsc::channel(TOLD);
+        let rng = StdRng::seed_from_u64(args.seed);
+        Ok(Self {
+            args,
+            json,
+            tracker,
+            directory,
+            members: Vec::new(),
+            told,
+            tell,
+            ledger: Ledger::default(),
+            traffic: Traffic {
+                window: 1,
+                sent: 0,
+                goal: 0,
+            },
+            rng,
+        })
+    }
+
+    async fn play(&mut self) -> Result<(), Failure> {
+        let ring_closed_ms = self.form().await?;
+        self.settle().await?;
+        let sending = Instant::now();
+        self.send_alone().await?;
+        let repair_ms = self.send_and_kill().await?;
+        let seconds = sending.elapsed().as_secs_f64();
+
+        let figures = self.ledger.figures(|member| self.lives(member));
+        let numbers = Numbers::new(&self.args, ring_closed_ms, repair_ms, &figures, seconds);
+        for line in numbers.lines() {
+            self.say(&line);
+        }
+        let clean = numbers.is_clean();
+        if self.args.stay {
+            self.say_how_to_join();
+        }
+        if self.json {
+            // No map with keys that are not text, no failing serializer: this cannot fail.
+            print(&serde_json::to_string(&Outcome { demo: numbers }).unwrap_or_default());
+        }
+        if !clean {
+            return Err(Failure::failed(
+                "messages were lost, repeated or out of order; run it again with -v and report it",
+            ));
+        }
+        if self.args.stay {
+            self.stay().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the processes and waits for the ring; returns the milliseconds from the last start.
+    async fn form(&mut self) -> Result<f64, Failure> {
+        let DemoArgs {
+            nodes,
+            topology,
+            ring_links,
+            long_links,
+            ..
+        } = self.args;
+        let topology = topology.topology;
+        self.say(&format!(
+            "A ring of {nodes} processes, {topology}, each with {ring_links} ring link(s) a side \
+             and {long_links} long link(s) of its own"
+        ));
+        self.say(&entry("tracker", &self.tracker));
+        let start = Instant::now();
+        for member in 0..nodes {
+            self.start(member)?;
+        }
+        let started = Instant::now();
+        let text = format!("{nodes} in {}", milliseconds(started - start));
+        self.say(&entry("started", &text));
+        self.drive("the ring did not close", CLOSING, Self::is_closed)
+            .await?;
+        let closed = started.elapsed();
+        let text = format!("{} after the last start", milliseconds(closed));
+        self.say(&entry("ring closed", &text));
+        Ok(closed.as_secs_f64() * 1e3)
+    }
+
+    fn start(&mut self, member: usize) -> Result<(), Failure> {
+        let name = format!("n{}", member + 1);
+        let key = self.directory.path().join(format!("{name}.pem"));
+        let args = &self.args;
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut flag = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        flag("--room", ROOM.into());
+        flag("--tracker", self.tracker.clone().into());
+        flag("--identity", key.into());
+        flag("--name", name.clone().into());
+        flag("--topology", args.topology.topology.name().into());
+        flag("--ring-links", args.ring_links.to_string().into());
+        flag("--long-links", args.long_links.to_string().into());
+        let process = Process::start(member, arguments, self.directory.path(), self.tell.clone())
+            .map_err(|error| Failure::failed(format!("cannot start {name}: {error}")))?;
+        self.members.push(Member {
+            name,
+            process: Some(process),
+            place: None,
+            neighbours: None,
+            forwarded: None,
+        });
+        Ok(())
+    }
+
+    /// Waits until no more links are open than the topology wants. Links that joining took are
+    /// kept for some seconds; with them hardly a message would have to be forwarded.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        let wanted = self.args.topology.topology.wanted(&Config {
+            ring_links: self.args.ring_links,
+            long_links: self.args.long_links,
+            ..Config::default()
+        });
+        let most = self.args.nodes * (wanted.ring_links + wanted.long_links);
+        let is_settled = |demo: &Self| demo.open_links() <= most;
+        // Links over and above are odd, but no reason to give up.
+        while start.elapsed() < SETTLING {
+            let settled = self.drive("", CLOSING, is_settled);
+            if let Ok(failed) = timeout(SETTLING, settled).await {
+                failed?;
+            }
+            // Some may be about to open still.
+            let unsettled = self.drive("", CLOSING, |demo| !is_settled(demo));
+            match timeout(CALM, unsettled).await {
+                Ok(failed) => failed?,
+                Err(_) => break,
+            }
+        }
+        let text = format!(
+            "{} open; those needed only to join were closed after {}",
+            self.open_links(),
+            milliseconds(start.elapsed())
+        );
+        self.say(&entry("links", &text));
+        self.draw();
+        Ok(())
+    }
+
+    /// A tenth of the messages, a thousand at most, one at a time: their latency is that of the
+    /// way and not of a queue.
+    async fn send_alone(&mut self) -> Result<(), Failure> {
+        self.traffic.goal = (self.args.messages / 10).min(1000);
+        self.traffic.window = 1;
+        self.drive("messages did not arrive", DRAINING * 2, Self::is_quiet)
+            .await
+    }
+
+    /// The rest of the messages, with the kills evenly among them; returns the milliseconds that
+    /// each repair took.
+    async fn send_and_kill(&mut self) -> Result<Vec<f64>, Failure> {
+        self.traffic.window = WINDOW;
+        let mut repairs = Vec::new();
+        for kill in 1..=self.args.kill {
+            let until = (self.args.messages * kill / (self.args.kill + 1)).max(self.traffic.sent);
+            self.traffic.goal = until;
+            self.drive("messages did not arrive", DRAINING + self.load(), |demo| {
+                demo.traffic.sent >= until
+            })
+            .await?;
+            let victim = self.busiest().await?;
+            // More to send while the ring is being repaired.
+            self.traffic.goal = self.args.messages;
+            repairs.push(self.kill(victim).await?);
+        }
+        self.traffic.goal = self.args.messages;
+        self.drive("messages did not arrive", DRAINING + self.load(), Self::is_quiet)
+            .await?;
+        Ok(repairs)
+    }
+
+    /// Time that the messages may take: 100 a second is a very slow machine.
+    fn load(&self) -> Duration {
+        Duration::from_millis(10 * self.args.messages as u64)
+    }
+
+    /// The living member that has passed on most.
+    async fn busiest(&mut self) -> Result<usize, Failure> {
+        for member in &mut self.members {
+            member.forwarded = None;
+        }
+        let asked = self.living();
+        for &member in &asked {
+            self.tell(member, &Request::Status { id: None })?;
+        }
+        self.drive("a member did not tell its status", CLOSING, |demo| {
+            asked.iter().all(|&member| demo.members[member].forwarded.is_some())
+        })
+        .await?;
+        asked
+            .into_iter()
+            .max_by_key(|&member| self.members[member].forwarded)
+            .ok_or_else(|| Failure::failed("nobody is left to kill"))
+    }
+
+    /// Kills `victim` and waits until the others have closed the ring; returns the milliseconds.
+    async fn kill(&mut self, victim: usize) -> Result<f64, Failure> {
+        let member = &mut self.members[victim];
+        let Some(mut process) = member.process.take() else {
+            return Err(Failure::failed("it was killed before"));
+        };
+        let killed = Instant::now();
+        process
+            .kill()
+            .map_err(|error| Failure::failed(format!("cannot kill {}: {error}", member.name)))?;
+        let name = member.name.clone();
+        let forwarded = member.forwarded.unwrap_or_default();
+        let members = &self.members;
+        self.traffic.sent = self
+            .ledger
+            .bury(victim, |member| members[member].process.is_some());
+        self.drive("the ring was not repaired", CLOSING, Self::is_closed)
+            .await?;
+        let took = killed.elapsed();
+        let text = format!(
+            "{name}, which had passed on {} messages; the ring was whole again after {}",
+            grouped(usize::try_from(forwarded).unwrap_or(usize::MAX)),
+            milliseconds(took)
+        );
+        self.say(&entry("killed", &text));
+        self.draw();
+        Ok(took.as_secs_f64() * 1e3)
+    }
+
+    async fn stay(&mut self) -> Result<(), Failure> {
+        tokio::select! {
+            outcome = self.drive_on() => outcome,
+            () = signals::end() => Ok(()),
+        }
+    }
+
+    /// Lets every process leave.
+    async fn end(self) {
+        // What they still tell is not waited for.
+        drop(self.told);
+        let mut leaving: Vec<_> = self
+            .members
+            .into_iter()
+            .filter_map(|member| member.process)
+            .map(|process| tokio::spawn(process.end()))
+            .collect();
+        for process in &mut leaving {
+            let _ = process.await;
+        }
+    }
+
+    /// Sends what there is to send and listens, until `done` or `limit` is over.
+    async fn drive(
+        &mut self,
+        failure: &str,
+        limit: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.pump()?;
+            if done(self) {
+                return Ok(());
+            }
+            tokio::select! {
+                told = self.told.recv() => if let Some(told) = told {
+                    self.on_told(told)?;
+                },
+                () = sleep_until(deadline.into()) => {
+                    let seconds = limit.as_secs();
+                    return Err(Failure::failed(format!(
+                        "{failure} within {seconds} s; run it again with fewer --nodes, or with -v"
+                    )));
+                }
+            }
+        }
+    }
+
+    async fn drive_on(&mut self) -> Result<(), Failure> {
+        while let Some(told) = self.told.recv().await {
+            self.on_told(told)?;
+        }
+        Ok(())
+    }
+
+    /// Sends messages between random pairs while the window has room.
+    fn pump(&mut self) -> Result<(), Failure> {
+        while self.traffic.sent < self.traffic.goal && self.ledger.waiting() < self.traffic.window {
+            let living = self.living();
+            let from = self.rng.random_range(0..living.len());
+            let to = (from + self.rng.random_range(1..living.len())) % living.len();
+            let (from, to) = (living[from], living[to]);
+            let Some((id, _)) = self.members[to].place else {
+                return Err(Failure::failed("a message to somebody who is not ready"));
+            };
+            let alone = self.traffic.window == 1;
+            let number = self.ledger.send(from, to, alone, Instant::now());
+            self.traffic.sent += 1;
+            let request = Request::Send {
+                id: Some(number.to_string()),
+                to: id,
+                content: Content::text(number.to_string()),
+                class: SendClass::Reliable,
+            };
+            self.tell(from, &request)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, member: usize, request: &Request) -> Result<(), Failure> {
+        let member = &self.members[member];
+        match &member.process {
+            Some(process) if !process.tell(request) => Err(Failure::failed(format!(
+                "{} takes no commands: {}",
+                member.name,
+                process.last_words()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_told(&mut self, told: Told) -> Result<(), Failure> {
+        let Told { member, at, report } = told;
+        let numbered = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+        match report {
+            None => {
+                let member = &self.members[member];
+                if let Some(process) = &member.process {
+                    return Err(Failure::failed(format!(
+                        "{} has ended: {}",
+                        member.name,
+                        process.last_words()
+                    )));
+                }
+            }
+            Some(Report::Ready { node, position, .. }) => {
+                self.members[member].place = Some((node, position));
+            }
+            Some(Report::Joined {
+                successor,
+                predecessor,
+                ..
+            }) => {
+                let neighbours = self.members[member].neighbours.get_or_insert_default();
+                neighbours.successor = successor;
+                neighbours.predecessor = predecessor;
+            }
+            Some(Report::Neighbours(neighbours)) => {
+                self.members[member].neighbours = Some(neighbours);
+            }
+            Some(Report::Status(status)) => {
+                self.members[member].forwarded = Some(status.counters.forwarded);
+            }
+            Some(Report::Message {
+                from,
+                content,
+                hops,
+                ..
+            }) => {
+                let from = self.members.iter().position(
+                    |member| matches!(&member.place, Some((node, _)) if *node == from),
+                );
+                // Somebody else may have joined and greeted.
+                if let (Some(from), Some(number)) = (from, numbered(&content.text)) {
+                    self.ledger.received(number, from, member, hops, at);
+                }
+            }
+            Some(Report::Delivered { id }) => {
+                if let Some(number) = numbered(&id) {
+                    self.ledger.settled(number, true);
+                }
+            }
+            Some(Report::Failed { id, .. } | Report::Expired { id }) => {
+                if let Some(number) = numbered(&id) {
+                    self.ledger.settled(number, false);
+                }
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn lives(&self, member: usize) -> bool {
+        self.members[member].process.is_some()
+    }
+
+    fn living(&self) -> Vec<usize> {
+        let members = 0..self.members.len();
+        members.filter(|&member| self.lives(member)).collect()
+    }
+
+    /// The living members in the order of their positions; `None` before all are ready.
+    fn in_order(&self) -> Option<Vec<&Member>> {
+        let living = self.members.iter().filter(|member| member.process.is_some());
+        let mut order: Vec<(&str, &Member)> = living
+            .map(|member| member.place.as_ref().map(|(_, at)| (at.as_str(), member)))
+            .collect::<Option<_>>()?;
+        order.sort_by_key(|&(position, _)| position);
+        Some(order.into_iter().map(|(_, member)| member).collect())
+    }
+
+    /// Whether every living member has the living members next to it as its neighbours.
+    fn is_closed(&self) -> bool {
+        let Some(order) = self.in_order() else {
+            return false;
+        };
+        let count = order.len();
+        let id = |at: usize| match &order[at % count].place {
+            Some((id, _)) if count > 1 => Some(*id),
+            _ => None,
+        };
+        order.iter().enumerate().all(|(at, member)| {
+            member.neighbours.as_ref().is_some_and(|neighbours| {
+                neighbours.successor == id(at + 1) && neighbours.predecessor == id(at + count - 1)
+            })
+        })
+    }
+
+    /// Links that are open at both ends.
+    fn open_links(&self) -> usize {
+        let members = self.members.iter();
+        let links = members.filter_map(|member| member.neighbours.as_ref());
+        let open = |links: &[Link]| links.iter().filter(|link| link.state == LinkState::Open).count();
+        links.map(|neighbours| open(&neighbours.links)).sum::<usize>() / 2
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.traffic.sent >= self.traffic.goal && self.ledger.waiting() == 0
+    }
+
+    fn draw(&self) {
+        let order = self.in_order().unwrap_or_default();
+        let labels: Vec<String> = order
+            .iter()
+            .filter_map(|member| {
+                let (_, position) = member.place.as_ref()?;
+                Some(format!("{:<4} {}", member.name, &position[..4]))
+            })
+            .collect();
+        self.say("");
+        for line in ring(&labels) {
+            self.say(&line);
+        }
+        self.say("");
+    }
+
+    fn say_how_to_join(&self) {
+        let tracker = &self.tracker;
+        self.say(&format!(
+            "\nThe ring keeps running until Ctrl-C. Join it:\n\
+             \x20 circlet node --room {ROOM} --tracker {tracker}\n\
+             See it:\n\
+             \x20 circlet topology --room {ROOM} --tracker {tracker}"
+        ));
+        if self.json {
+            print(&format!(
+                r#"{{"event":"staying","room":"{ROOM}","tracker":"{tracker}"}}"#
+            ));
+        }
+    }
+
+    /// A line for people.
+    fn say(&self, line: &str) {
+        if !self.json {
+            print(line);
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1e3)
+}

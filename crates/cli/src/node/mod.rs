@@ -1,0 +1,155 @@
+//! `circlet node`: a member of a room, for people or for scripts.
+
+mod chat;
+mod input;
+mod json;
+pub mod protocol;
+
+use std::future::Future;
+use std::io::{IsTerminal, stdin, stdout};
+use std::pin::pin;
+use std::time::Duration;
+
+use circlet_core::node::Event;
+use circlet_node::{Config, Events, Node, NodeEvent, StartError};
+use tokio::time::timeout;
+
+use crate::args::NodeArgs;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::signals;
+
+/// Time to leave the room: the node takes 2 s at most, and its last events have to be told.
+const LEAVING: Duration = Duration::from_secs(3);
+
+/// Time for the last lines to be written.
+const FINISHING: Duration = Duration::from_secs(1);
+
+/// Runs the node until it ends or is told to.
+pub async fn run(args: NodeArgs, json: bool) -> Result<(), Failure> {
+    let (node, events) = start(&args).await?;
+    if args.tracker.is_empty() {
+        eprintln!(
+            "circlet: no tracker is named, so this is a ring of one; name one with --tracker URL"
+        );
+    }
+    if json {
+        json::run(&args, node, events).await
+    } else if stdin().is_terminal() {
+        chat::run(&args, node, events, stdout().is_terminal()).await
+    } else {
+        chat::serve(&args, node, events).await
+    }
+}
+
+async fn start(args: &NodeArgs) -> Result<(Node, Events), Failure> {
+    let config = Config {
+        ring_links: args.ring_links,
+        long_links: args.long_links,
+        manual_ack: args.manual_ack,
+        ..Config::default()
+    };
+    let mut builder = Node::builder()
+        .room(&args.room)
+        .topology(args.topology.topology)
+        .config(config);
+    for tracker in &args.tracker {
+        builder = builder.tracker(tracker.as_str());
+    }
+    for server in &args.ice {
+        builder = builder.ice_server(server);
+    }
+    if let Some(name) = &args.name {
+        builder = builder.name(name);
+    }
+    if let Some(path) = &args.identity.identity {
+        builder = builder.identity_file(path);
+    }
+    builder.start().await.map_err(|error| match error {
+        StartError::Identity(_)
+        | StartError::Random(_)
+        | StartError::Thread(_)
+        | StartError::Died => Failure::failed(error),
+        error => Failure::Usage(error.to_string()),
+    })
+}
+
+/// How a node ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It left the room.
+    Left,
+    /// A later session of its identity has taken over.
+    Superseded,
+    /// It cannot be in the room, for this reason.
+    Refused(String),
+}
+
+/// Tells the node's events and does what is asked of it, until it has ended, `asked` ends,
+/// nobody reads any longer or a signal comes; then it leaves.
+///
+/// `line` makes the line of an event, if it is worth one.
+async fn converse(
+    node: &Node,
+    events: Events,
+    output: &Output,
+    line: impl FnMut(NodeEvent) -> Option<String>,
+    asked: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let mut told = pin!(tell(events, output, line));
+    let ending = tokio::select! {
+        ending = &mut told => Some(ending),
+        () = asked => None,
+        () = output.closed() => None,
+        () = signals::end() => None,
+    };
+    let ending = match ending {
+        Some(ending) => ending,
+        None => {
+            let leave = async { tokio::join!(node.leave(), told).1 };
+            // An output that takes nothing is not waited for.
+            timeout(LEAVING, leave).await.unwrap_or(Ending::Left)
+        }
+    };
+    match ending {
+        Ending::Left => Ok(()),
+        Ending::Superseded => Err(Failure::failed(
+            "superseded: a later session of this identity has taken over; give each node an \
+             --identity of its own",
+        )),
+        Ending::Refused(why) => Err(Failure::Failed(why)),
+    }
+}
+
+async fn tell(
+    mut events: Events,
+    output: &Output,
+    mut line: impl FnMut(NodeEvent) -> Option<String>,
+) -> Ending {
+    let mut ending = Ending::Left;
+    loop {
+        // Room first: what has no room stays with the node, which knows what to do about it.
+        let room = output.room().await;
+        let Some(event) = events.next().await else {
+            return ending;
+        };
+        match &event {
+            NodeEvent::Overlay(Event::Superseded { .. }) => ending = Ending::Superseded,
+            NodeEvent::Overlay(Event::Refused { message }) => {
+                ending = Ending::Refused(message.clone());
+            }
+            _ => {}
+        }
+        // Where nobody reads, the end is still to be noticed.
+        if let (Some(line), Ok(room)) = (line(event), room) {
+            room.line(line);
+        }
+    }
+}
+
+/// Hands one line over; what cannot be handed over any more is not.
+async fn say(output: &Output, line: String) {
+    if let Ok(room) = output.room().await {
+        room.line(line);
+    }
+}

@@ -1,0 +1,230 @@
+//! A connection attempt over WebRTC, from its first signal to its end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use circlet_core::node::{Channel, DownReason, Role};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::WebRtcConfig;
+use super::channels::{
+    ChannelEnd, OrderedWay, receive, send_ordered, send_unordered, unacknowledged,
+};
+use super::negotiation::Negotiation;
+use super::peer::{Note, Notes, Peer};
+use super::runtime::{Names, Pulse};
+use crate::transport::attempt::{Attempt, Connection};
+use crate::transport::{ConnectionState, TransportEvent};
+
+/// How long frames that have arrived may take to be passed on once the other side has closed.
+const MAX_LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes that SCTP sends without waiting for acknowledgements (its initial congestion window,
+/// RFC 9260, section 7.2.1): they are on their way before the connection is closed.
+const INITIAL_WINDOW: usize = 4380;
+
+/// How long acknowledgements of so little are waited for, so that it can be sent again if lost.
+/// Guess.
+const LAST_WAIT: Duration = Duration::from_millis(20);
+
+/// Time between looks at what is not acknowledged yet.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A connection attempt over WebRTC.
+pub(super) struct WebRtcConnection {
+    config: Arc<WebRtcConfig>,
+    names: Arc<Names>,
+    role: Role,
+    attempt: Attempt,
+    pulse: Arc<Pulse>,
+    peer: Option<Peer>,
+    receivers: JoinSet<ChannelEnd>,
+    senders: JoinSet<()>,
+}
+
+impl WebRtcConnection {
+    pub(super) fn new(
+        config: Arc<WebRtcConfig>,
+        names: Arc<Names>,
+        role: Role,
+        attempt: Attempt,
+    ) -> Self {
+        Self {
+            config,
+            names,
+            role,
+            attempt,
+            pulse: Arc::default(),
+            peer: None,
+            receivers: JoinSet::new(),
+            senders: JoinSet::new(),
+        }
+    }
+}
+
+impl Connection for WebRtcConnection {
+    async fn run(&mut self) -> DownReason {
+        let Err(reason) = self.connect_and_carry().await;
+        reason
+    }
+
+    async fn silence(&mut self) {
+        self.receivers.shutdown().await;
+    }
+
+    async fn close(&mut self, grace: Duration) {
+        self.pulse.calm();
+        if let Some(peer) = self.peer.take() {
+            let _ = timeout(grace, self.flush(&peer)).await;
+            self.senders.shutdown().await;
+            peer.close().await;
+        }
+    }
+}
+
+impl WebRtcConnection {
+    async fn connect_and_carry(&mut self) -> Result<Infallible, DownReason> {
+        let link = self.attempt.events.link;
+        let failed = |error| {
+            debug!(link = link.0, %error, "cannot make a connection");
+            DownReason::Failed
+        };
+        let (notes, mut noted) = Notes::new(Arc::clone(&self.attempt.fail));
+        let peer = Peer::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.names),
+            Arc::clone(&self.pulse),
+            notes,
+        );
+        let peer = self.peer.insert(peer.await.map_err(failed)?);
+
+        let (opened, mut opened_out) = mpsc::channel(Channel::ALL.len());
+        let (all_open, is_all_open) = watch::channel(false);
+        for (channel, data_channel) in &peer.channels {
+            self.receivers.spawn(receive(
+                *channel,
+                Arc::clone(data_channel),
+                opened.clone(),
+                is_all_open.clone(),
+                Arc::clone(&self.pulse),
+                self.attempt.events.clone(),
+            ));
+        }
+        let connection = Arc::clone(&peer.connection);
+        let mut negotiation = Negotiation::new(self.role, connection, self.attempt.events.clone());
+        negotiation.begin().await.map_err(failed)?;
+
+        let mut missing = Channel::ALL.len();
+        loop {
+            tokio::select! {
+                biased;
+                Some(note) = noted.recv() => self.on_note(&negotiation, note).await?,
+                Some(signal) = self.attempt.signals.recv() => negotiation.apply(signal).await?,
+                Some(()) = opened_out.recv() => {
+                    missing -= 1;
+                    if missing == 0 {
+                        self.on_all_open().await;
+                        all_open.send_replace(true);
+                    }
+                }
+                Some(end) = self.receivers.join_next() => return Err(self.wind_down(end).await),
+                bytes = self.attempt.account.progress() => {
+                    let writable = TransportEvent::Writable { link, bytes };
+                    self.attempt.events.tell(writable).await;
+                }
+            }
+        }
+    }
+
+    async fn on_note(&mut self, negotiation: &Negotiation, note: Note) -> Result<(), DownReason> {
+        let link = self.attempt.events.link;
+        match note {
+            Note::Candidate(candidate) => negotiation.tell_candidate(candidate).await,
+            Note::State(state) => {
+                let events = &self.attempt.events;
+                events.tell(TransportEvent::State { link, state }).await;
+                match state {
+                    ConnectionState::Gathering("complete") => {
+                        negotiation.tell_end_of_candidates().await;
+                    }
+                    ConnectionState::Ice("disconnected") if self.attempt.account.is_open() => {
+                        events.tell(TransportEvent::Suspect { link }).await;
+                    }
+                    ConnectionState::Ice("failed") | ConnectionState::Connection("failed") => {
+                        return Err(DownReason::Failed);
+                    }
+                    _ => {}
+                }
+            }
+            Note::UnknownChannel => {
+                debug!(link = link.0, "peer opened a channel of its own");
+                return Err(DownReason::Failed);
+            }
+            Note::StackEnded => return Err(self.wind_down(Ok(ChannelEnd::Lost)).await),
+        }
+        Ok(())
+    }
+
+    async fn on_all_open(&mut self) {
+        self.pulse.calm();
+        let Some(peer) = &self.peer else { return };
+        let way = Arc::new(Mutex::new(OrderedWay::new(
+            &peer.channels,
+            Arc::clone(&self.pulse),
+        )));
+        let queues = std::mem::take(&mut self.attempt.queues);
+        for ((channel, queue), (_, data_channel)) in queues.into_iter().zip(&peer.channels) {
+            let data_channel = Arc::clone(data_channel);
+            if channel.is_ordered() {
+                self.senders
+                    .spawn(send_ordered(queue, data_channel, Arc::clone(&way)));
+            } else {
+                self.senders
+                    .spawn(send_unordered(queue, channel, data_channel));
+            }
+        }
+        // Before the event: who is told may send.
+        self.attempt.account.open();
+        let link = self.attempt.events.link;
+        self.attempt.events.tell(TransportEvent::Up { link }).await;
+    }
+
+    /// A channel has ended: all others will, once the frames that came on them are passed on.
+    async fn wind_down(&mut self, end: Result<ChannelEnd, JoinError>) -> DownReason {
+        let mut is_closed = matches!(end, Ok(ChannelEnd::Closed));
+        if self.attempt.account.is_open() {
+            let others = async {
+                while let Some(end) = self.receivers.join_next().await {
+                    is_closed |= matches!(end, Ok(ChannelEnd::Closed));
+                }
+            };
+            let _ = timeout(MAX_LINGER, others).await;
+        }
+        if is_closed {
+            DownReason::Closed
+        } else {
+            DownReason::Failed
+        }
+    }
+
+    /// Waits until everything queued has been sent, and has arrived or is about to.
+    async fn flush(&mut self, peer: &Peer) {
+        while self.senders.join_next().await.is_some() {}
+        drained(peer, INITIAL_WINDOW).await;
+        let _ = timeout(LAST_WAIT, drained(peer, 0)).await;
+    }
+}
+
+/// Waits until at most `bytes` are unacknowledged.
+async fn drained(peer: &Peer, bytes: usize) {
+    while unacknowledged(&peer.channels)
+        .await
+        .is_ok_and(|unacknowledged| unacknowledged > bytes)
+    {
+        sleep(LOOK_INTERVAL).await;
+    }
+}

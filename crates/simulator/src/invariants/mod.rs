@@ -1,0 +1,53 @@
+//! What must hold, each with its source in its file.
+//!
+//! The checkers look at [snapshots](circlet_core::node::Snapshot) and at a [ledger](delivery) of
+//! what the applications sent and got; they know nothing of how the protocol works.
+
+pub mod delivery;
+pub mod links;
+pub mod ring;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use circlet_core::Topology;
+    use circlet_core::identity::{Incarnation, NodeId};
+    use circlet_core::node::Snapshot;
+    use circlet_core::ring::Position;
+    use circlet_core::wire::{LinkReport, LinkState, NodeKind};
+
+    /// Snapshots of an ideal ring where everybody is linked to its whole lists.
+    pub(crate) fn ideal(count: usize, list_len: usize) -> Vec<Snapshot> {
+        let id = |at: usize| NodeId::from_bytes([(at % count) as u8; 32]);
+        let len = list_len.min(count - 1);
+        (0..count)
+            .map(|at| {
+                let successors: Vec<_> = (1..=len).map(|step| id(at + step)).collect();
+                let predecessors: Vec<_> = (1..=len).map(|step| id(at + count - step)).collect();
+                let mut peers: Vec<_> = successors.iter().chain(&predecessors).collect();
+                peers.sort();
+                peers.dedup();
+                let link = |peer: &NodeId| LinkReport {
+                    peer: *peer,
+                    state: LinkState::Open,
+                    rtt_us: None,
+                };
+                Snapshot {
+                    node: id(at),
+                    position: Position(at as u64),
+                    incarnation: Incarnation(1),
+                    topology: Topology::SmallWorld,
+                    member: true,
+                    links: peers.into_iter().map(link).collect(),
+                    successors,
+                    predecessors,
+                    long_links: Vec::new(),
+                    members: (1..count)
+                        .map(|step| (id(at + step), String::new(), NodeKind::Native))
+                        .collect(),
+                    estimate: count,
+                    counters: Default::default(),
+                }
+            })
+            .collect()
+    }
+}

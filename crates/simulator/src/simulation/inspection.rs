@@ -1,0 +1,179 @@
+//! Looking at a simulation, and checking what must hold.
+
+use std::collections::BTreeSet;
+
+use circlet_core::Timestamp;
+use circlet_core::identity::NodeId;
+use circlet_core::node::{Event as NodeNews, Snapshot, TrackerId};
+use circlet_core::ring::Place;
+use circlet_core::room::RoomId;
+use circlet_core::tracker::Snapshot as TrackerSnapshot;
+
+use super::Simulation;
+use crate::host::{Host, HostState};
+use crate::invariants::delivery::Ledger;
+use crate::invariants::{links, ring};
+use crate::world::{NodeIndex, Session, Violation};
+
+/// Looking.
+impl Simulation {
+    /// All nodes ever started.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeIndex> + use<> {
+        (0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX)).map(NodeIndex)
+    }
+
+    /// The nodes that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<NodeIndex> {
+        self.nodes().filter(|node| self.is_running(*node)).collect()
+    }
+
+    /// Whether a node's process runs.
+    #[must_use]
+    pub fn is_running(&self, node: NodeIndex) -> bool {
+        self.state(node) == HostState::Running
+    }
+
+    /// Whether a node's process runs, and if not, why.
+    #[must_use]
+    pub fn state(&self, node: NodeIndex) -> HostState {
+        self.host(node).state()
+    }
+
+    /// A node's id.
+    #[must_use]
+    pub fn node_id(&self, node: NodeIndex) -> NodeId {
+        self.host(node).identity().node_id()
+    }
+
+    /// A node's present or last session.
+    #[must_use]
+    pub fn session(&self, node: NodeIndex) -> Session {
+        self.host(node).session()
+    }
+
+    /// What a node knows and holds, `None` if it does not run.
+    #[must_use]
+    pub fn snapshot(&self, node: NodeIndex) -> Option<Snapshot> {
+        self.host(node).snapshot()
+    }
+
+    /// What every running node knows and holds.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.hosts.iter().filter_map(Host::snapshot).collect()
+    }
+
+    /// What a node has told its application, the oldest first, of all its sessions.
+    pub fn events(&self, node: NodeIndex) -> impl Iterator<Item = &(Timestamp, NodeNews)> {
+        self.host(node).events().iter()
+    }
+
+    /// A tracker's table, `None` if it does not run.
+    #[must_use]
+    pub fn tracker(&self, tracker: TrackerId) -> Option<TrackerSnapshot> {
+        let host = self.trackers.get(usize::from(tracker.0))?;
+        Some(host.tracker()?.snapshot())
+    }
+
+    /// The ledger of all messages.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.world.ledger
+    }
+
+    /// One number for everything that has happened: the same for the same seed and scenario.
+    #[must_use]
+    pub const fn trace_hash(&self) -> u64 {
+        self.world.trace.hash()
+    }
+
+    /// The last lines of what has happened; see [`SimConfig::trace_lines`].
+    pub fn trace_lines(&self) -> impl Iterator<Item = &str> {
+        self.world.trace.lines()
+    }
+
+    pub(super) fn host(&self, node: NodeIndex) -> &Host {
+        &self.hosts[node.0 as usize]
+    }
+}
+
+/// Invariants.
+impl Simulation {
+    /// Whether the running nodes form one [ideal ring](ring).
+    #[must_use]
+    pub fn ring_is_ideal(&self) -> bool {
+        self.check_ring().is_ok()
+    }
+
+    /// Checks that the running nodes form one [ideal ring](ring).
+    ///
+    /// # Errors
+    /// The first thing that is not so, for people.
+    pub fn check_ring(&self) -> Result<(), String> {
+        let room = RoomId::open(&self.config.room);
+        let running = || self.hosts.iter().filter(|host| host.is_running());
+        let order =
+            ring::IdealRing::new(running().map(|host| Place::of(&room, host.identity().node_id())));
+        // One at a time: the first that is not right ends it, and most often comes early.
+        running()
+            .filter_map(Host::snapshot)
+            .try_for_each(|node| order.check(&node, self.config.node.list_len))
+    }
+
+    /// Checks what must hold at any time: the driving contract, and the
+    /// [ledger](Ledger::check).
+    ///
+    /// # Errors
+    /// The first thing that is not so.
+    pub fn check(&self) -> Result<(), Violation> {
+        if let Some(first) = self.world.violations.first() {
+            return Err(first.clone());
+        }
+        let living = self.living();
+        self.world
+            .ledger
+            .check(self.now(), |session| living.contains(&session))
+    }
+
+    /// Checks what must hold at the end of a quiet time that began at `since`, besides
+    /// [`Simulation::check`]: the ring, and that
+    /// [no message was lost](Ledger::check_complete).
+    ///
+    /// # Errors
+    /// The first thing that is not so.
+    pub fn check_quiet(&self, since: Timestamp) -> Result<(), Violation> {
+        self.check()?;
+        let at = self.now();
+        let broken = |what| Violation { at, what };
+        self.check_ring().map_err(broken)?;
+        self.world.ledger.check_complete(at, since, &self.living())
+    }
+
+    /// Checks the [links](links) of the running nodes against each other and against what their
+    /// drivers hold. Long links come and go one at a time, and every link opens and closes at
+    /// one end first, so this holds at most moments of a quiet time, not at all of them.
+    ///
+    /// # Errors
+    /// The first thing that is not so, for people.
+    pub fn check_links(&self) -> Result<(), String> {
+        let snapshots = self.snapshots();
+        links::check_symmetric(&snapshots, self.config.node.max_links)?;
+        let wanted = self.config.topology.wanted(&self.config.node);
+        links::check_ring_links(&snapshots, wanted.ring_links)?;
+        for host in &self.hosts {
+            if let (Some(snapshot), Some(held)) = (host.snapshot(), host.links()) {
+                let held: Vec<_> = held.open_ends().map(|(_, peer)| peer).collect();
+                links::check_driver(&snapshot, &held)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sessions that run.
+    #[must_use]
+    pub fn living(&self) -> BTreeSet<Session> {
+        let running = self.running();
+        running.iter().map(|node| self.session(*node)).collect()
+    }
+}

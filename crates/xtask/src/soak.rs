@@ -1,0 +1,211 @@
+//! `cargo xtask soak`: the tests that are worth more the longer they run.
+//!
+//! Rounds of random simulations with new seeds and of the end-to-end tests, until the time is
+//! over; a round that has begun is finished. What it prints last is Markdown for the docs.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::steps::{Counts, cargo, run_tests, succeed};
+
+/// How long, and from which seed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Rounds begin within this time.
+    pub time: Duration,
+    /// The first seed of the first round.
+    pub first_seed: u64,
+}
+
+/// Seeds that the random simulations get in one round.
+const SEEDS_PER_ROUND: u64 = 100;
+
+/// Where the random simulations find their seeds, as `A..B`, B excluded.
+const SEEDS_VARIABLE: &str = "CIRCLET_SEEDS";
+
+/// What a round consists of.
+const PARTS: [Part; 2] = [
+    Part {
+        name: "random simulations",
+        args: "test --release --package circlet-simulator --tests --no-fail-fast",
+        seeded: true,
+    },
+    Part {
+        name: "end to end",
+        args: "test --release --package circlet --tests --no-fail-fast",
+        seeded: false,
+    },
+];
+
+#[derive(Clone, Copy)]
+struct Part {
+    name: &'static str,
+    /// Of Cargo.
+    args: &'static str,
+    /// Whether it takes seeds. The others must not see them: the program under test reads
+    /// variables that begin like this one.
+    seeded: bool,
+}
+
+impl Part {
+    fn command(&self, root: &Path, seeds: &str) -> Command {
+        let mut command = cargo(root, self.args.split(' '));
+        if self.seeded {
+            command.env(SEEDS_VARIABLE, seeds);
+        }
+        command
+    }
+
+    /// What to type to see the same again.
+    fn again(&self, seeds: &str) -> String {
+        if self.seeded {
+            format!("{SEEDS_VARIABLE}={seeds} cargo {}", self.args)
+        } else {
+            format!("cargo {}", self.args)
+        }
+    }
+}
+
+/// Runs rounds until the time is over and prints the summary.
+///
+/// # Errors
+/// A sentence if the tests do not build or some of them failed.
+pub fn run(root: &Path, plan: &Plan) -> Result<(), String> {
+    // Building is no part of the time.
+    for part in PARTS {
+        let args = part.args.split(' ').chain(["--no-run"]);
+        succeed(&mut cargo(root, args)).map_err(|error| format!("{}: {error}", part.name))?;
+    }
+    let start = Instant::now();
+    let mut summary = Summary::new(plan.first_seed);
+    while start.elapsed() < plan.time {
+        let seeds = summary.next_seeds();
+        for (part, tally) in PARTS.iter().zip(&mut summary.tallies) {
+            println!(
+                "== round {}: {}, seeds {seeds}",
+                tally.rounds + 1,
+                part.name
+            );
+            let start = Instant::now();
+            let (counts, result) = run_tests(&mut part.command(root, &seeds));
+            tally.rounds += 1;
+            tally.counts += counts;
+            tally.time += start.elapsed();
+            if let Err(error) = result {
+                summary
+                    .failures
+                    .push(format!("{error}: `{}`", part.again(&seeds)));
+            }
+        }
+    }
+    let revision = output_of("git", &["describe", "--always", "--dirty"], root);
+    let rust = output_of("rustc", &["--version"], root);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!("\nRevision {revision}, {rust}, {cores} cores.\n\n{summary}");
+    match summary.failures.len() {
+        0 => Ok(()),
+        n => Err(format!("{n} runs failed")),
+    }
+}
+
+/// A fact for the summary, empty if it cannot be had.
+fn output_of(program: &str, args: &[&str], root: &Path) -> String {
+    Command::new(program)
+        .args(args)
+        .current_dir(root)
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default()
+}
+
+#[derive(Default)]
+struct Tally {
+    rounds: u64,
+    counts: Counts,
+    time: Duration,
+}
+
+struct Summary {
+    first_seed: u64,
+    next_seed: u64,
+    tallies: [Tally; PARTS.len()],
+    failures: Vec<String>,
+}
+
+impl Summary {
+    fn new(first_seed: u64) -> Self {
+        Self {
+            first_seed,
+            next_seed: first_seed,
+            tallies: Default::default(),
+            failures: Vec::new(),
+        }
+    }
+
+    fn next_seeds(&mut self) -> String {
+        let first = self.next_seed;
+        self.next_seed += SEEDS_PER_ROUND;
+        format!("{first}..{}", self.next_seed)
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (first, next) = (self.first_seed, self.next_seed);
+        writeln!(
+            f,
+            "Seeds {first}..{next}; go on with `--first-seed {next}`.\n"
+        )?;
+        writeln!(f, "| what | rounds | passed | failed | minutes |")?;
+        writeln!(f, "| --- | ---: | ---: | ---: | ---: |")?;
+        for (Part { name, .. }, tally) in PARTS.iter().zip(&self.tallies) {
+            let Tally { rounds, counts, .. } = tally;
+            let Counts { passed, failed } = counts;
+            let minutes = tally.time.as_secs_f64() / 60.0;
+            writeln!(
+                f,
+                "| {name} | {rounds} | {passed} | {failed} | {minutes:.1} |"
+            )?;
+        }
+        for failure in &self.failures {
+            write!(f, "\n- {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_have_seeds_of_their_own_and_failures_their_command() {
+        let mut summary = Summary::new(7);
+        assert_eq!(summary.next_seeds(), "7..107");
+        assert_eq!(summary.next_seeds(), "107..207");
+        summary.tallies[0] = Tally {
+            rounds: 2,
+            counts: Counts {
+                passed: 30,
+                failed: 1,
+            },
+            time: Duration::from_secs(90),
+        };
+        summary
+            .failures
+            .push("exit status: 101: `cargo test`".to_owned());
+        assert_eq!(
+            summary.to_string(),
+            "\
+Seeds 7..207; go on with `--first-seed 207`.
+
+| what | rounds | passed | failed | minutes |
+| --- | ---: | ---: | ---: | ---: |
+| random simulations | 2 | 30 | 1 | 1.5 |
+| end to end | 0 | 0 | 0 | 0.0 |
+
+- exit status: 101: `cargo test`"
+        );
+    }
+}
