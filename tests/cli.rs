@@ -33,7 +33,10 @@ fn help_has_an_example_on_every_command() {
     let output = circlet(directory.path(), &["-h"]);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(COMMANDS.iter().all(|command| text.contains(command)), "{text}");
+    assert!(
+        COMMANDS.iter().all(|command| text.contains(command)),
+        "{text}"
+    );
     for later in ["simulate", "invite", "send", "receive"] {
         assert!(!text.contains(&format!("  {later} ")), "{text}");
     }
@@ -146,13 +149,20 @@ fn a_tracker_says_where_it_listens_and_ends_on_a_signal() {
     let directory = directory();
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut tracker = Tracker::start(directory.path());
-        assert!(tracker.address.starts_with("127.0.0.1:"), "{}", tracker.address);
+        assert!(
+            tracker.address.starts_with("127.0.0.1:"),
+            "{}",
+            tracker.address
+        );
         let address = tracker.address.clone();
         let output = circlet(directory.path(), &["tracker", "--listen", &address]);
         assert_eq!(output.status.code(), Some(1));
         let text = lines(&output.stderr);
         assert_eq!(text.len(), 1, "{text:?}");
-        assert!(text[0].contains(&address) && text[0].contains("--listen"), "{text:?}");
+        assert!(
+            text[0].contains(&address) && text[0].contains("--listen"),
+            "{text:?}"
+        );
 
         kill(pid(tracker.id()), signal).unwrap();
         assert_eq!(tracker.wait().code(), Some(0), "{signal}");
@@ -166,7 +176,15 @@ fn a_room_is_drawn_from_the_trackers_table() {
     let nodes: Vec<String> = ring.views().into_iter().map(|view| view.node).collect();
     let draw = |format: &str| {
         let url = ring.tracker.url();
-        let flags = ["topology", "--tracker", &url, "--room", "test", "--format", format];
+        let flags = [
+            "topology",
+            "--tracker",
+            &url,
+            "--room",
+            "test",
+            "--format",
+            format,
+        ];
         let output = circlet(ring.path(), &flags);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
@@ -178,7 +196,10 @@ fn a_room_is_drawn_from_the_trackers_table() {
         std::thread::sleep(Duration::from_millis(100));
     }
     let text = draw("text");
-    assert!(text.contains("Room test: 3 members, small-world, 3 links"), "{text}");
+    assert!(
+        text.contains("Room test: 3 members, small-world, 3 links"),
+        "{text}"
+    );
     let table: Value = serde_json::from_str(&draw("json")).unwrap();
     assert_eq!(table["members"].as_array().unwrap().len(), 3);
     let (dot, xml) = (draw("dot"), draw("graphml"));
@@ -222,9 +243,12 @@ fn bad_command_lines_are_said_and_the_node_goes_on() {
     ring.tell(0, &own);
     ring.tell(0, &large);
     ring.wait_for("two failures", LONG, |views| {
-        ["own", "large"]
-            .iter()
-            .all(|&id| views[0].outcomes.get(id).is_some_and(|kind| kind == "failed"))
+        ["own", "large"].iter().all(|&id| {
+            views[0]
+                .outcomes
+                .get(id)
+                .is_some_and(|kind| kind == "failed")
+        })
     });
     let status = ring.status(0);
     assert_eq!(status["successor"], Value::Null);
@@ -304,9 +328,11 @@ fn nobody_reading_stdout_neither_hangs_nor_kills_a_node() {
     // Blocked: far more lines than the pipe and all queues hold, and a signal ends it yet.
     let mut child = node(&mut hermetic(directory.path()));
     let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || {
-        while stdin.write_all(b"{\"cmd\":\"status\"}\n").is_ok() {}
-    });
+    let writer = std::thread::spawn(
+        move || {
+            while stdin.write_all(b"{\"cmd\":\"status\"}\n").is_ok() {}
+        },
+    );
     std::thread::sleep(Duration::from_millis(500));
     let start = Instant::now();
     kill(pid(child.id()), Signal::SIGTERM).unwrap();
@@ -314,7 +340,10 @@ fn nobody_reading_stdout_neither_hangs_nor_kills_a_node() {
         assert!(start.elapsed() < LONG, "a blocked stdout holds it up");
         std::thread::sleep(Duration::from_millis(10));
     }
-    println!("ended {:?} after the signal, stdout blocked", start.elapsed());
+    println!(
+        "ended {:?} after the signal, stdout blocked",
+        start.elapsed()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(0));
     writer.join().unwrap();
 }
@@ -322,7 +351,16 @@ fn nobody_reading_stdout_neither_hangs_nor_kills_a_node() {
 #[test]
 fn the_demo_ends_with_its_figures() {
     let directory = directory();
-    let flags = ["demo", "--json", "--nodes", "6", "--messages", "400", "--kill", "1"];
+    let flags = [
+        "demo",
+        "--json",
+        "--nodes",
+        "6",
+        "--messages",
+        "400",
+        "--kill",
+        "1",
+    ];
     let output = circlet(directory.path(), &flags);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines = lines(&output.stdout);
@@ -341,7 +379,12 @@ fn the_demo_ends_with_its_figures() {
         assert_eq!(demo[field], value, "{field}");
     }
     assert_eq!(demo["repair_ms"].as_array().unwrap().len(), 1);
-    for field in ["ring_closed_ms", "forwarded_share", "hop_us_p50", "hop_us_p99"] {
+    for field in [
+        "ring_closed_ms",
+        "forwarded_share",
+        "hop_us_p50",
+        "hop_us_p99",
+    ] {
         assert!(demo[field].is_number(), "{field}");
     }
 }

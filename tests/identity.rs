@@ -56,7 +56,12 @@ fn a_bad_key_file_is_one_line_and_exit_code_1() {
     set_mode("truncated.pem", 0o600, &directory);
     fs::write(path("open.pem"), &good).unwrap();
     set_mode("open.pem", 0o644, &directory);
-    for name in ["directory.pem", "truncated.pem", "open.pem", "missing/key.pem"] {
+    for name in [
+        "directory.pem",
+        "truncated.pem",
+        "open.pem",
+        "missing/key.pem",
+    ] {
         for command in [
             &["identity", "--identity", name][..],
             &["node", "--json", "--room", "x", "--identity", name],
@@ -67,7 +72,10 @@ fn a_bad_key_file_is_one_line_and_exit_code_1() {
             assert!(output.stdout.is_empty(), "{command:?}");
             let said = lines(&output.stderr);
             assert_eq!(said.len(), 1, "{command:?}: {said:?}");
-            assert!(said[0].contains(name.split('/').next().unwrap()), "{said:?}");
+            assert!(
+                said[0].contains(name.split('/').next().unwrap()),
+                "{said:?}"
+            );
         }
     }
 }

@@ -19,7 +19,14 @@ const WINDOW: usize = 256;
 fn nothing_is_lost(topology: &str, links: usize) {
     let mut ring = Ring::start(
         MEMBERS,
-        &["--topology", topology, "--ring-links", "1", "--long-links", "1"],
+        &[
+            "--topology",
+            topology,
+            "--ring-links",
+            "1",
+            "--long-links",
+            "1",
+        ],
     );
     ring.wait_settled(links);
     let mut random = Random::new(1);
@@ -39,7 +46,12 @@ fn nothing_is_lost(topology: &str, links: usize) {
         let (from, to) = random.pair(others.len());
         let number = pairs.len();
         pairs.push((others[from], others[to]));
-        ring.send(others[from], others[to], &number.to_string(), &number.to_string());
+        ring.send(
+            others[from],
+            others[to],
+            &number.to_string(),
+            &number.to_string(),
+        );
     }
     ring.kill(victim);
     let kept = |pairs: &[(usize, usize)]| {
@@ -91,7 +103,10 @@ fn check(ring: &Ring, wanted: &BTreeMap<usize, (usize, usize)>, victim: usize) {
         for message in &view.messages {
             assert_eq!(message.class, "reliable");
             let number = number(&message.text);
-            let from = views.iter().position(|view| view.node == message.from).unwrap();
+            let from = views
+                .iter()
+                .position(|view| view.node == message.from)
+                .unwrap();
             assert!(arrived.insert(number), "{number} arrived twice");
             if let Some(&pair) = wanted.get(&number) {
                 assert_eq!(pair, (from, member), "{number} arrived elsewhere");
@@ -102,10 +117,17 @@ fn check(ring: &Ring, wanted: &BTreeMap<usize, (usize, usize)>, victim: usize) {
             }
         }
     }
-    let lost: Vec<_> = wanted.keys().filter(|&number| !arrived.contains(number)).collect();
+    let lost: Vec<_> = wanted
+        .keys()
+        .filter(|&number| !arrived.contains(number))
+        .collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
     for (number, (from, _)) in wanted {
-        assert_eq!(views[*from].outcomes[&number.to_string()], "delivered", "{number}");
+        assert_eq!(
+            views[*from].outcomes[&number.to_string()],
+            "delivered",
+            "{number}"
+        );
     }
 }
 
@@ -143,7 +165,11 @@ fn a_broadcast_reaches_everybody_once_and_datagrams_and_bytes_arrive() {
         if member == 3 {
             assert!(texts.is_empty(), "{texts:?}");
         } else {
-            assert_eq!(texts, sent.iter().collect::<Vec<_>>(), "once each, in order");
+            assert_eq!(
+                texts,
+                sent.iter().collect::<Vec<_>>(),
+                "once each, in order"
+            );
         }
     }
 
@@ -158,7 +184,10 @@ fn a_broadcast_reaches_everybody_once_and_datagrams_and_bytes_arrive() {
     let views = ring.views();
     let datagram = views[5].messages.last().unwrap();
     assert_eq!(views[0].outcomes["d"], "sent");
-    assert_eq!((datagram.class.as_str(), datagram.text.as_str()), ("datagram", "/wD+"));
+    assert_eq!(
+        (datagram.class.as_str(), datagram.text.as_str()),
+        ("datagram", "/wD+")
+    );
 }
 
 #[test]
@@ -171,11 +200,16 @@ fn with_manual_ack_a_message_is_delivered_when_it_was_acknowledged() {
     assert!(ring.views()[0].outcomes.is_empty());
     let (from, first) = (ring.node(0), ring.views()[1].messages[0].seq);
     ring.tell(1, &json!({"cmd": "ack", "from": from, "seq": first}));
-    ring.wait_for("the first outcome", LONG, |views| !views[0].outcomes.is_empty());
+    ring.wait_for("the first outcome", LONG, |views| {
+        !views[0].outcomes.is_empty()
+    });
     assert_eq!(ring.views()[0].outcomes.len(), 1);
     assert_eq!(ring.views()[0].outcomes["1"], "delivered");
     ring.tell(1, &json!({"cmd": "ack", "from": from, "seq": first + 1}));
     ring.wait_for("the second outcome", LONG, |views| {
-        views[0].outcomes.get("2").is_some_and(|kind| kind == "delivered")
+        views[0]
+            .outcomes
+            .get("2")
+            .is_some_and(|kind| kind == "delivered")
     });
 }

@@ -77,7 +77,15 @@ fn a_restarted_tracker_is_whole_again_and_nothing_was_lost() {
 fn wait_for_table(ring: &Ring, count: usize) {
     let start = Instant::now();
     let url = ring.tracker.url();
-    let flags = ["topology", "--tracker", &url, "--room", "test", "--format", "json"];
+    let flags = [
+        "topology",
+        "--tracker",
+        &url,
+        "--room",
+        "test",
+        "--format",
+        "json",
+    ];
     loop {
         let output = circlet(ring.path(), &flags);
         let table: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -14,14 +14,24 @@ fn closes_and_circulates(topology: &str) {
     for size in SIZES {
         let mut ring = Ring::start(
             size,
-            &["--topology", topology, "--ring-links", "1", "--long-links", "1"],
+            &[
+                "--topology",
+                topology,
+                "--ring-links",
+                "1",
+                "--long-links",
+                "1",
+            ],
         );
         let closed = ring.wait_closed_since_start(LONG);
         println!("{topology}, {size} members: closed {closed:?} after the last start");
 
         let order = ring.order();
         let origin = order[0];
-        ring.tell(origin, &json!({"cmd": "circulate", "id": "round", "text": "once round"}));
+        ring.tell(
+            origin,
+            &json!({"cmd": "circulate", "id": "round", "text": "once round"}),
+        );
         let took = ring.wait_for("the message to come back", LONG, |views| {
             views[origin].circulated.contains_key("round")
         });
@@ -36,13 +46,21 @@ fn closes_and_circulates(topology: &str) {
         assert_eq!(circulated["complete"], true);
         let circulated_to = |view: &View| {
             let messages = view.messages.iter();
-            messages.filter(|message| message.class == "circulate").count()
+            messages
+                .filter(|message| message.class == "circulate")
+                .count()
         };
         ring.wait_for("every member to tell of it", LONG, |views| {
-            order[1..].iter().all(|&member| circulated_to(&views[member]) > 0)
+            order[1..]
+                .iter()
+                .all(|&member| circulated_to(&views[member]) > 0)
         });
         for (member, view) in ring.views().iter().enumerate() {
-            assert_eq!(circulated_to(view), usize::from(member != origin), "n{member}");
+            assert_eq!(
+                circulated_to(view),
+                usize::from(member != origin),
+                "n{member}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LONG;
@@ -37,26 +38,23 @@ pub fn finished(command: &mut Command) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut pipes: Vec<Box<dyn Read + Send>> = Vec::new();
-    pipes.push(Box::new(child.stdout.take().unwrap()));
-    pipes.push(Box::new(child.stderr.take().unwrap()));
-    let readers: Vec<_> = pipes
-        .into_iter()
-        .map(|mut pipe| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                pipe.read_to_end(&mut bytes).unwrap();
-                bytes
-            })
-        })
-        .collect();
+    let stdout = collected(child.stdout.take().unwrap());
+    let stderr = collected(child.stderr.take().unwrap());
     let status = wait(&mut child, LONG);
-    let mut texts = readers.into_iter().map(|reader| reader.join().unwrap());
     Output {
         status,
-        stdout: texts.next().unwrap(),
-        stderr: texts.next().unwrap(),
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
     }
+}
+
+/// Reads a pipe to its end, beside the others.
+fn collected(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
 }
 
 /// Waits for the end of `child`; kills it and panics if that takes too long.
@@ -71,7 +69,7 @@ pub fn wait(child: &mut Child, limit: Duration) -> std::process::ExitStatus {
             child.wait().unwrap();
             panic!("process {} did not end within {limit:?}", child.id());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -297,9 +297,8 @@ impl Ring {
         }
         self.wait_for("all outcomes", LONG, |views| {
             let mut numbered = pairs.iter().zip(first..);
-            numbered.all(|(&(from, _), number)| {
-                views[from].outcomes.contains_key(&number.to_string())
-            })
+            numbered
+                .all(|(&(from, _), number)| views[from].outcomes.contains_key(&number.to_string()))
         });
         pairs
     }
@@ -404,7 +403,9 @@ impl View {
 }
 
 fn order(views: &[View]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..views.len()).filter(|&member| views[member].lives).collect();
+    let mut order: Vec<usize> = (0..views.len())
+        .filter(|&member| views[member].lives)
+        .collect();
     order.sort_by_key(|&member| (&views[member].position, &views[member].node));
     order
 }
@@ -415,8 +416,6 @@ fn is_closed(views: &[View]) -> bool {
     let node = |at: usize| (count > 1).then(|| views[order[at % count]].node.clone());
     (0..count).all(|at| {
         let view = &views[order[at]];
-        view.joined
-            && view.successor == node(at + 1)
-            && view.predecessor == node(at + count - 1)
+        view.joined && view.successor == node(at + 1) && view.predecessor == node(at + count - 1)
     })
 }

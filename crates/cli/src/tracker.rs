@@ -35,7 +35,9 @@ pub async fn run(args: TrackerArgs, json: bool) -> Result<(), Failure> {
         // No map with keys that are not text, no failing serializer: this cannot fail.
         print(&serde_json::to_string(&Listening { addr, url }).unwrap_or_default());
     } else {
-        print(&format!("listening on {addr}; nodes enter with --tracker {url}"));
+        print(&format!(
+            "listening on {addr}; nodes enter with --tracker {url}"
+        ));
     }
     signals::end().await;
     tracker.shutdown().await;
@@ -45,7 +47,11 @@ pub async fn run(args: TrackerArgs, json: bool) -> Result<(), Failure> {
 /// Starts a tracker on a free port of this machine, for as long as it is held.
 pub async fn start_local() -> Result<Tracker, Failure> {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    Tracker::builder().bind(listen).serve().await.map_err(advise)
+    Tracker::builder()
+        .bind(listen)
+        .serve()
+        .await
+        .map_err(advise)
 }
 
 fn advise(error: ServeError) -> Failure {

@@ -41,7 +41,8 @@ fn alone() -> NodeBuilder {
 }
 
 fn refused(builder: NodeBuilder) -> StartError {
-    block_on(builder.start()).map(|_| ()).unwrap_err()
+    let started = block_on(builder.start()).map(|_| ());
+    started.expect_err("it cannot start")
 }
 
 #[test]

@@ -92,7 +92,10 @@ impl Figures {
     /// The table for people.
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![
-            format!("{} of {} bytes, {} s each", self.bench, self.size, self.seconds),
+            format!(
+                "{} of {} bytes, {} s each",
+                self.bench, self.size, self.seconds
+            ),
             format!(
                 "  circlet       {:>8.1} MB/s  {:.0} messages/s, {:.2} CPU s per GB",
                 self.mb_per_s, self.messages_per_s, self.cpu_s_per_gb

@@ -81,7 +81,9 @@ impl Members {
             let links = &snapshot.links;
             if snapshot.successors.first() != Some(&next)
                 || snapshot.predecessors.first() != Some(&before)
-                || links.iter().any(|link| link.peer != next && link.peer != before)
+                || links
+                    .iter()
+                    .any(|link| link.peer != next && link.peer != before)
             {
                 return Ok(false);
             }
@@ -175,7 +177,9 @@ async fn receive(events: &mut Events, links: u16) -> Result<usize, Failure> {
             Ok(Some(_)) => {}
             Ok(None) => return Err(Failure::failed("a member has ended; run it again with -v")),
             Err(_) => {
-                return Err(Failure::failed("a message did not arrive; run it again with -v"));
+                return Err(Failure::failed(
+                    "a message did not arrive; run it again with -v",
+                ));
             }
         }
     }

@@ -49,8 +49,17 @@ pub async fn throughput(links: u16, size: usize, time: Duration) -> Result<Throu
     for _ in 0..links {
         let (offer_in, offer) = oneshot::channel();
         let (answer_in, answer) = oneshot::channel();
-        first_to_last.push((left.take(), Some(Right { offer: offer_in, answer })));
-        left = Some(Left { offer, answer: answer_in });
+        first_to_last.push((
+            left.take(),
+            Some(Right {
+                offer: offer_in,
+                answer,
+            }),
+        ));
+        left = Some(Left {
+            offer,
+            answer: answer_in,
+        });
     }
     first_to_last.push((left, None));
     for (left, right) in first_to_last {
@@ -77,7 +86,9 @@ pub async fn throughput(links: u16, size: usize, time: Duration) -> Result<Throu
         let result = timeout(time + 2 * PATIENCE, thread).await;
         let result = result.map_err(|_| failed("no end of it".to_owned()))?;
         let result = result.map_err(|_| failed("a thread ended early".to_owned()))?;
-        measured = result.map_err(|error| failed(error.to_string()))?.or(measured);
+        measured = result
+            .map_err(|error| failed(error.to_string()))?
+            .or(measured);
     }
     measured.ok_or_else(|| failed("nothing was measured".to_owned()))
 }

@@ -140,7 +140,9 @@ impl Ledger {
             figures.forwarded += usize::from(arrival.hops >= 2);
             if message.alone {
                 let hops = f64::from(arrival.hops.max(1));
-                figures.hop_us.push(arrival.after.as_secs_f64() * 1e6 / hops);
+                figures
+                    .hop_us
+                    .push(arrival.after.as_secs_f64() * 1e6 / hops);
             }
         }
         figures.hop_us.sort_by(f64::total_cmp);

@@ -282,8 +282,12 @@ impl Demo {
             repairs.push(self.kill(victim).await?);
         }
         self.traffic.goal = self.args.messages;
-        self.drive("messages did not arrive", DRAINING + self.load(), Self::is_quiet)
-            .await?;
+        self.drive(
+            "messages did not arrive",
+            DRAINING + self.load(),
+            Self::is_quiet,
+        )
+        .await?;
         Ok(repairs)
     }
 
@@ -302,7 +306,9 @@ impl Demo {
             self.tell(member, &Request::Status { id: None })?;
         }
         self.drive("a member did not tell its status", CLOSING, |demo| {
-            asked.iter().all(|&member| demo.members[member].forwarded.is_some())
+            asked
+                .iter()
+                .all(|&member| demo.members[member].forwarded.is_some())
         })
         .await?;
         asked
@@ -470,9 +476,10 @@ impl Demo {
                 hops,
                 ..
             }) => {
-                let from = self.members.iter().position(
-                    |member| matches!(&member.place, Some((node, _)) if *node == from),
-                );
+                let from = self
+                    .members
+                    .iter()
+                    .position(|member| matches!(&member.place, Some((node, _)) if *node == from));
                 // Somebody else may have joined and greeted.
                 if let (Some(from), Some(number)) = (from, numbered(&content.text)) {
                     self.ledger.received(number, from, member, hops, at);
@@ -504,7 +511,10 @@ impl Demo {
 
     /// The living members in the order of their positions; `None` before all are ready.
     fn in_order(&self) -> Option<Vec<&Member>> {
-        let living = self.members.iter().filter(|member| member.process.is_some());
+        let living = self
+            .members
+            .iter()
+            .filter(|member| member.process.is_some());
         let mut order: Vec<(&str, &Member)> = living
             .map(|member| member.place.as_ref().map(|(_, at)| (at.as_str(), member)))
             .collect::<Option<_>>()?;
@@ -533,8 +543,16 @@ impl Demo {
     fn open_links(&self) -> usize {
         let members = self.members.iter();
         let links = members.filter_map(|member| member.neighbours.as_ref());
-        let open = |links: &[Link]| links.iter().filter(|link| link.state == LinkState::Open).count();
-        links.map(|neighbours| open(&neighbours.links)).sum::<usize>() / 2
+        let open = |links: &[Link]| {
+            links
+                .iter()
+                .filter(|link| link.state == LinkState::Open)
+                .count()
+        };
+        links
+            .map(|neighbours| open(&neighbours.links))
+            .sum::<usize>()
+            / 2
     }
 
     fn is_quiet(&self) -> bool {

@@ -92,11 +92,15 @@ impl Numbers {
             ),
             entry(
                 "forwarded",
-                &format!("{:.1} % took two hops or more", self.forwarded_share * 100.0),
+                &format!(
+                    "{:.1} % took two hops or more",
+                    self.forwarded_share * 100.0
+                ),
             ),
         ];
         if let (Some(p50), Some(p99)) = (self.hop_us_p50, self.hop_us_p99) {
-            let text = format!("{p50:.0} us median, {p99:.0} us p99, pipes to the processes included");
+            let text =
+                format!("{p50:.0} us median, {p99:.0} us p99, pipes to the processes included");
             lines.push(entry("time per hop", &text));
         }
         lines
@@ -135,7 +139,10 @@ pub fn ring(labels: &[String]) -> Vec<String> {
         lines.push(format!("  {up}          {}", pad(down)));
     }
     lines.push(format!("  {blank:.half$}'{edge}<{edge}'", half = width / 2));
-    lines.iter().map(|line| line.trim_end().to_owned()).collect()
+    lines
+        .iter()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 #[cfg(test)]

@@ -32,7 +32,12 @@ TEXT              say it to all
 /quit             leave";
 
 /// A chat on the terminal that stdin is; `editing` if stdout is it too.
-pub async fn run(args: &NodeArgs, node: Node, events: Events, editing: bool) -> Result<(), Failure> {
+pub async fn run(
+    args: &NodeArgs,
+    node: Node,
+    events: Events,
+    editing: bool,
+) -> Result<(), Failure> {
     // Whatever ends the chat: the shell gets its terminal back as it was.
     let _terminal = Terminal::keep();
     let (output, lines) = if editing {
@@ -44,8 +49,9 @@ pub async fn run(args: &NodeArgs, node: Node, events: Events, editing: bool) -> 
         )
     };
     let chat = Chat::new(args, &node);
-    say(&output, chat.borrow().greeting(&args.room)).await;
+    say(&output, chat.greeting(&args.room)).await;
     say(&output, "/help says what can be typed".to_owned()).await;
+    let chat = RefCell::new(chat);
     let outcome = converse(
         &node,
         events,
@@ -61,13 +67,13 @@ pub async fn run(args: &NodeArgs, node: Node, events: Events, editing: bool) -> 
 /// Events as lines, for a log; stdin is not read.
 pub async fn serve(args: &NodeArgs, node: Node, events: Events) -> Result<(), Failure> {
     let output = Output::stdout().map_err(Failure::failed)?;
-    let chat = Chat::new(args, &node);
-    say(&output, chat.borrow().greeting(&args.room)).await;
+    let mut chat = Chat::new(args, &node);
+    say(&output, chat.greeting(&args.room)).await;
     let outcome = converse(
         &node,
         events,
         &output,
-        |event| chat.borrow_mut().on_event(event),
+        |event| chat.on_event(event),
         std::future::pending(),
     )
     .await;
@@ -77,7 +83,8 @@ pub async fn serve(args: &NodeArgs, node: Node, events: Events) -> Result<(), Fa
 
 /// A line editor, and an output that leaves the line being typed alone.
 fn edited() -> Result<(Output, mpsc::Receiver<Line>), ReadlineError> {
-    let config = rustyline::Config::builder().build();
+    // Nothing that would have to be undone: a signal may end the chat while a line is typed.
+    let config = rustyline::Config::builder().bracketed_paste(false).build();
     let mut editor = rustyline::Editor::<(), MemHistory>::with_history(config, MemHistory::new())?;
     let mut printer = editor.create_external_printer()?;
     let output = Output::to(move |line| printer.print(line).map_err(io::Error::other))?;
@@ -130,12 +137,7 @@ impl Terminal {
 
 /// Does what is typed, until the end. What becomes of a message is told when it is known; more
 /// can be typed meanwhile.
-async fn obey(
-    chat: &RefCell<Chat>,
-    node: &Node,
-    output: &Output,
-    mut lines: mpsc::Receiver<Line>,
-) {
+async fn obey(chat: &RefCell<Chat>, node: &Node, output: &Output, mut lines: mpsc::Receiver<Line>) {
     let mut answers = FuturesUnordered::new();
     loop {
         let line = tokio::select! {
@@ -217,13 +219,13 @@ struct Chat {
 }
 
 impl Chat {
-    fn new(args: &NodeArgs, node: &Node) -> RefCell<Self> {
+    fn new(args: &NodeArgs, node: &Node) -> Self {
         let me = node.id();
-        RefCell::new(Self {
+        Self {
             me,
             my_name: args.name.clone().unwrap_or_else(|| me.short()),
             names: BTreeMap::new(),
-        })
+        }
     }
 
     fn greeting(&self, room: &str) -> String {
@@ -314,7 +316,9 @@ impl Chat {
             }
             NodeEvent::Missed(missed) => {
                 let lost = missed.datagrams + missed.broadcasts;
-                return Some(format!("* {lost} messages were dropped: too many at a time"));
+                return Some(format!(
+                    "* {lost} messages were dropped: too many at a time"
+                ));
             }
             NodeEvent::Overlay(event) => event,
             _ => return None,
@@ -353,7 +357,13 @@ impl Chat {
 
 /// `text` without what could do something to the terminal.
 fn printable(text: &str) -> String {
-    let show = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let show = |c: char| {
+        if c.is_control() && c != '\t' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     text.chars().map(show).collect()
 }
 

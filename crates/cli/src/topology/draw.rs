@@ -12,7 +12,11 @@ use super::table::{Link, Member, Overlay};
 pub fn text(overlay: &Overlay) -> String {
     let mut lines = vec![summary(overlay), String::new()];
     lines.push(row(
-        "POSITION", "ID", "NAME", "SUCCESSOR", "LINKS (* on the ring)",
+        "POSITION",
+        "ID",
+        "NAME",
+        "SUCCESSOR",
+        "LINKS (* on the ring)",
     ));
     for (index, member) in overlay.members() {
         let name_of = |id: NodeId| {
@@ -62,7 +66,11 @@ pub fn dot(overlay: &Overlay) -> String {
             member.node, member.position
         )
     };
-    let content = [Config::NodeNoLabel, Config::EdgeNoLabel, Config::GraphContentOnly];
+    let content = [
+        Config::NodeNoLabel,
+        Config::EdgeNoLabel,
+        Config::GraphContentOnly,
+    ];
     let graph = Dot::with_attr_getters(&overlay.graph, &content, &edge, &node);
     format!(
         "graph \"{}\" {{\n    layout = circo\n    node [shape = box, style = rounded]\n{graph:?}}}",
@@ -232,7 +240,10 @@ mod tests {
             "Room a \"room\": 3 members, small-world, 2 links; 1 members have other neighbours \
              than those next to them; 2 links from end to end at most, 1.3 on average"
         );
-        assert!(lines[3].ends_with("<b>               <b>* cy*(connecting)"), "{text}");
+        assert!(
+            lines[3].ends_with("<b>               <b>* cy*(connecting)"),
+            "{text}"
+        );
         assert!(lines[5].contains("<b> !"), "{text}");
     }
 

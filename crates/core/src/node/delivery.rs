@@ -285,7 +285,8 @@ impl Node {
         } else {
             stream.next
         };
-        let urgent = stream.unacknowledged >= ACK_EVERY;
+        // With manual acknowledgement the application's own comes soon enough.
+        let urgent = !manual && stream.unacknowledged >= ACK_EVERY;
         for (sequence, (payload, hops)) in ready {
             self.counters.received += 1;
             self.event(Event::Message(Message {

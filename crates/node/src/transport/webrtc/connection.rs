@@ -27,10 +27,6 @@ const MAX_LINGER: Duration = Duration::from_secs(1);
 /// RFC 9260, section 7.2.1): they are on their way before the connection is closed.
 const INITIAL_WINDOW: usize = 4380;
 
-/// How long acknowledgements of so little are waited for, so that it can be sent again if lost.
-/// Guess.
-const LAST_WAIT: Duration = Duration::from_millis(20);
-
 /// Time between looks at what is not acknowledged yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -214,17 +210,11 @@ impl WebRtcConnection {
     /// Waits until everything queued has been sent, and has arrived or is about to.
     async fn flush(&mut self, peer: &Peer) {
         while self.senders.join_next().await.is_some() {}
-        drained(peer, INITIAL_WINDOW).await;
-        let _ = timeout(LAST_WAIT, drained(peer, 0)).await;
-    }
-}
-
-/// Waits until at most `bytes` are unacknowledged.
-async fn drained(peer: &Peer, bytes: usize) {
-    while unacknowledged(&peer.channels)
-        .await
-        .is_ok_and(|unacknowledged| unacknowledged > bytes)
-    {
-        sleep(LOOK_INTERVAL).await;
+        while unacknowledged(&peer.channels)
+            .await
+            .is_ok_and(|bytes| bytes > INITIAL_WINDOW)
+        {
+            sleep(LOOK_INTERVAL).await;
+        }
     }
 }

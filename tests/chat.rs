@@ -1,0 +1,161 @@
+//! `circlet node` on a terminal.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::Pid;
+use serde_json::json;
+use support::{LONG, Ring, hermetic};
+
+/// A member at a terminal.
+struct Chat {
+    child: Child,
+    screen: File,
+    terminal: OwnedFd,
+    before: Termios,
+    /// Everything written to the terminal that was not looked for yet.
+    shown: String,
+}
+
+impl Chat {
+    fn start(ring: &Ring, name: &str) -> Self {
+        let pty = openpty(None, None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let child = hermetic(ring.path())
+            .args(["node", "--room", "test", "--tracker", &ring.tracker.url()])
+            .args(["--name", name, "--identity", &format!("{name}.pem")])
+            .env("TERM", "xterm")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            screen: File::from(pty.master),
+            terminal: pty.slave,
+            before,
+            shown: String::new(),
+        }
+    }
+
+    fn type_in(&mut self, text: &str) {
+        self.screen.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until `text` is shown; returns what was shown up to there.
+    fn wait_for(&mut self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            if let Some(at) = self.shown.find(text) {
+                let rest = self.shown.split_off(at + text.len());
+                return std::mem::replace(&mut self.shown, rest);
+            }
+            assert!(start.elapsed() < LONG, "no {text:?} in {:?}", self.shown);
+            let mut ready = [PollFd::new(self.screen.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut ready, PollTimeout::from(100u8)).unwrap() > 0 {
+                let mut bytes = [0; 4096];
+                let count = self.screen.read(&mut bytes).unwrap();
+                self.shown
+                    .push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        }
+    }
+
+    /// Waits for the end, after which the terminal is as it was; returns the exit code.
+    fn wait_end(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(tcgetattr(&self.terminal).unwrap(), self.before);
+                return status.code();
+            }
+            assert!(start.elapsed() < LONG, "the chat goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Chat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn people_talk_and_what_arrives_leaves_the_typed_line_alone() {
+    let mut ring = Ring::start(1, &[]);
+    let mut ada = Chat::start(&ring, "ada");
+    ada.wait_for("You are ada in room test");
+    ada.wait_for("n0 is here");
+    ring.wait_for("ada", LONG, |views| views[0].successor.is_some());
+
+    ada.type_in("hello wor");
+    ada.wait_for("hello wor");
+    ring.tell(
+        0,
+        &json!({"cmd": "broadcast", "id": "1", "text": "hi\u{1b}[2J"}),
+    );
+    let shown = ada.wait_for("> hello wor");
+    assert!(
+        shown.contains("\r\u{1b}[Kn0: hi\u{fffd}[2J\r\n"),
+        "{shown:?}"
+    );
+    ada.type_in("ld\r");
+    ring.wait_for("what was typed", LONG, |views| views[0].messages.len() == 1);
+    let heard = ring.views()[0].messages[0].clone();
+    assert_eq!(
+        (heard.class.as_str(), heard.text.as_str()),
+        ("broadcast", "hello world")
+    );
+
+    ada.type_in("/to n0 psst\r");
+    ring.wait_for("what was whispered", LONG, |views| {
+        views[0].messages.len() == 2
+    });
+    let heard = ring.views()[0].messages[1].clone();
+    assert_eq!(
+        (heard.class.as_str(), heard.text.as_str()),
+        ("reliable", "psst")
+    );
+    ada.type_in("/ring round\r");
+    ada.wait_for("seen by n0; it came back");
+    ada.type_in("/peers\r");
+    let node = ring.node(0);
+    ada.wait_for(&format!("{}  n0", &node[..8]));
+    ada.type_in("/to nobody x\r");
+    ada.wait_for("nobody is not here");
+    ada.type_in("/quit\r");
+    assert_eq!(ada.wait_end(), Some(0));
+    ring.wait_for("ada to leave", LONG, |views| views[0].successor.is_none());
+}
+
+#[test]
+fn the_end_of_input_and_signals_leave_and_put_the_terminal_back() {
+    let ring = Ring::start(0, &[]);
+    for keys in ["\u{4}", "\u{3}"] {
+        let mut chat = Chat::start(&ring, "ada");
+        chat.wait_for("joined");
+        chat.type_in(keys);
+        assert_eq!(chat.wait_end(), Some(0), "{keys:?}");
+    }
+    let mut chat = Chat::start(&ring, "ada");
+    chat.wait_for("joined");
+    chat.type_in("half a li");
+    chat.wait_for("half a li");
+    let id = Pid::from_raw(i32::try_from(chat.child.id()).unwrap());
+    kill(id, Signal::SIGTERM).unwrap();
+    assert_eq!(chat.wait_end(), Some(0));
+}
