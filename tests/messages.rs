@@ -13,9 +13,9 @@ const MEMBERS: usize = 16;
 const MESSAGES: usize = 10_000;
 const WINDOW: usize = 256;
 
-/// With no more than `links` links, so that most messages have to be forwarded:
-/// ten thousand messages between members that live to the end, as many again from and to the
-/// one that is killed as chance brings; it is killed with messages under way.
+/// Ten thousand messages between members that live to the end. Some more are from and to the one
+/// that is killed in the middle, while messages are under way. No more than `links` links are
+/// open, so that most messages have to be forwarded.
 fn nothing_is_lost(topology: &str, links: usize) {
     let mut ring = Ring::start(
         MEMBERS,

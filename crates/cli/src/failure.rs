@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output::complain;
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub enum Failure {
@@ -34,7 +36,7 @@ impl Failure {
         };
         // What a tracker or member said may be part of it.
         let message = message.replace(|c: char| c.is_control(), " ");
-        eprintln!("circlet: {message}");
+        complain(&message);
         ExitCode::from(code)
     }
 }

@@ -29,15 +29,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    let json = args.global.json;
-    logging::start(args.global.verbose);
+    let (json, verbose) = (args.global.json, args.global.verbose);
+    logging::start(verbose);
     // One thread: the nodes bring their own, and everything else waits most of the time.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the system gives no event queue: {error}")))?;
     let outcome = match args.command {
-        Command::Demo(args) => runtime.block_on(demo::run(args, json)),
+        Command::Demo(args) => runtime.block_on(demo::run(args, json, verbose)),
         Command::Tracker(args) => runtime.block_on(tracker::run(args, json)),
         Command::Node(args) => runtime.block_on(node::run(args, json)),
         Command::Identity(args) => identity::run(args, json),

@@ -15,6 +15,11 @@ pub fn print(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// Says one line on stderr. Nobody there to hear it is no error.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "circlet: {line}");
+}
+
 /// Writes lines on a thread of its own, so that a reader that takes none, or has gone, holds up
 /// nothing but further lines.
 pub struct Output {

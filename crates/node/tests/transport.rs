@@ -307,6 +307,7 @@ async fn another_fingerprint_is_noticed() {
         pair.offerer.is_down()
     })
     .await;
+    println!("{:?} {:?}", pair.offerer, pair.answerer);
     assert!(!pair.sides().any(Side::is_up));
     pair.offerer.assert_ended(&[DownReason::Failed]).await;
 }
@@ -421,6 +422,8 @@ async fn throughput() {
     for size in [100, 1024, 1160, 16240, 16384, MAX_FRAME] {
         let mut pair = Pair::connect(&loopback()).await;
         let template = vec![7; size];
+        let sched = || { let t = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap(); let v: Vec<f64> = t.split_whitespace().map(|x| x.parse().unwrap()).collect(); (v[0] / 1e9, v[1] / 1e9) };
+        let (c0, w0) = sched();
         let (mut waiting, mut received) = (0, 0);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
@@ -444,6 +447,9 @@ async fn throughput() {
         }
         let rate = received as f64 / start.elapsed().as_secs_f64();
         let frames = rate / size as f64;
+        let (c1, w1) = sched();
+        let el = start.elapsed().as_secs_f64();
+        print!("   run {:.0}% wait {:.0}% idle {:.0}%; {:.2} cpu s/GB = at full cpu {:.0} MB/s    ", (c1-c0)/el*100.0, (w1-w0)/el*100.0, (el-(c1-c0)-(w1-w0))/el*100.0, (c1-c0)/(received as f64/1e9), received as f64 / (c1-c0)/1e6);
         println!(
             "frames of {size} B: {:.0} MB/s, {frames:.0} a second",
             rate / 1e6
@@ -531,6 +537,7 @@ impl Pair {
                     .map_or_else(|| signal.clone(), |forge| forge(signal.clone())),
             );
         }
+        if std::env::var("TRACE").is_ok() { println!("{:?} {event:?}", Instant::now()); }
         from.seen.push(event);
     }
 

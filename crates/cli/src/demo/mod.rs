@@ -1,15 +1,14 @@
 //! `circlet demo`: a ring of processes on this machine, messages, kills and repairs.
 
 mod ledger;
+mod members;
 mod process;
 mod report;
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use circlet_core::Config;
-use circlet_core::identity::NodeId;
-use circlet_core::wire::LinkState;
+use circlet_core::{Config, Wanted};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -18,11 +17,12 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::args::DemoArgs;
 use crate::failure::Failure;
-use crate::node::protocol::{Content, Link, NeighbourReport, Report, Request, SendClass};
+use crate::node::protocol::{Content, Report, Request, SendClass};
 use crate::output::print;
 use crate::statistics::grouped;
 use crate::{signals, tracker};
 use ledger::Ledger;
+use members::Member;
 use process::{Process, Told};
 use report::{Numbers, Outcome, entry, ring};
 
@@ -48,7 +48,7 @@ const CALM: Duration = Duration::from_millis(300);
 const DRAINING: Duration = Duration::from_secs(40);
 
 /// Runs the demo.
-pub async fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
+pub async fn run(args: DemoArgs, json: bool, verbose: u8) -> Result<(), Failure> {
     let survivors = args.nodes.saturating_sub(args.kill);
     if survivors == 0 {
         return Err(Failure::Usage(format!(
@@ -63,7 +63,7 @@ pub async fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
         ));
     }
     let tracker = tracker::start_local().await?;
-    let mut demo = Demo::new(args, json, tracker.url())?;
+    let mut demo = Demo::new(args, json, verbose, tracker.url())?;
     let outcome = tokio::select! {
         outcome = demo.play() => outcome,
         () = signals::end() => Err(Failure::failed("stopped before it was done")),
@@ -76,6 +76,7 @@ pub async fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
 struct Demo {
     args: DemoArgs,
     json: bool,
+    verbose: u8,
     tracker: String,
     /// Keys, and what the processes say on stderr; removed at the end.
     directory: TempDir,
@@ -85,18 +86,6 @@ struct Demo {
     ledger: Ledger,
     traffic: Traffic,
     rng: StdRng,
-}
-
-/// One process of the ring.
-struct Member {
-    name: String,
-    /// `None` once it was killed.
-    process: Option<Process>,
-    /// Its id and position in hexadecimal, once it is ready.
-    place: Option<(NodeId, String)>,
-    neighbours: Option<NeighbourReport>,
-    /// Messages that it has passed on, once it was asked.
-    forwarded: Option<u64>,
 }
 
 /// How messages are being sent.
@@ -111,7 +100,7 @@ struct Traffic {
 }
 
 impl Demo {
-    fn new(args: DemoArgs, json: bool, tracker: String) -> Result<Self, Failure> {
+    fn new(args: DemoArgs, json: bool, verbose: u8, tracker: String) -> Result<Self, Failure> {
         let directory = TempDir::with_prefix("circlet-demo-")
             .map_err(|error| Failure::failed(format!("no temporary directory: {error}")))?;
         let (tell, told) = mpsc::channel(TOLD);
@@ -119,6 +108,7 @@ impl Demo {
         Ok(Self {
             args,
             json,
+            verbose,
             tracker,
             directory,
             members: Vec::new(),
@@ -142,7 +132,7 @@ impl Demo {
         let repair_ms = self.send_and_kill().await?;
         let seconds = sending.elapsed().as_secs_f64();
 
-        let figures = self.ledger.figures(|member| self.lives(member));
+        let figures = self.ledger.figures(|member| self.members[member].lives());
         let numbers = Numbers::new(&self.args, ring_closed_ms, repair_ms, &figures, seconds);
         for line in numbers.lines() {
             self.say(&line);
@@ -168,14 +158,12 @@ impl Demo {
 
     /// Starts the processes and waits for the ring; returns the milliseconds from the last start.
     async fn form(&mut self) -> Result<f64, Failure> {
-        let DemoArgs {
-            nodes,
-            topology,
+        let nodes = self.args.nodes;
+        let topology = self.args.topology.topology;
+        let Wanted {
             ring_links,
             long_links,
-            ..
-        } = self.args;
-        let topology = topology.topology;
+        } = self.wanted();
         self.say(&format!(
             "A ring of {nodes} processes, {topology}, each with {ring_links} ring link(s) a side \
              and {long_links} long link(s) of its own"
@@ -209,15 +197,10 @@ impl Demo {
         flag("--topology", args.topology.topology.name().into());
         flag("--ring-links", args.ring_links.to_string().into());
         flag("--long-links", args.long_links.to_string().into());
-        let process = Process::start(member, arguments, self.directory.path(), self.tell.clone())
+        let (directory, tell) = (self.directory.path(), self.tell.clone());
+        let process = Process::start(member, arguments, directory, self.verbose, tell)
             .map_err(|error| Failure::failed(format!("cannot start {name}: {error}")))?;
-        self.members.push(Member {
-            name,
-            process: Some(process),
-            place: None,
-            neighbours: None,
-            forwarded: None,
-        });
+        self.members.push(Member::new(name, process));
         Ok(())
     }
 
@@ -225,13 +208,9 @@ impl Demo {
     /// kept for some seconds; with them hardly a message would have to be forwarded.
     async fn settle(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let wanted = self.args.topology.topology.wanted(&Config {
-            ring_links: self.args.ring_links,
-            long_links: self.args.long_links,
-            ..Config::default()
-        });
+        let wanted = self.wanted();
         let most = self.args.nodes * (wanted.ring_links + wanted.long_links);
-        let is_settled = |demo: &Self| demo.open_links() <= most;
+        let is_settled = |demo: &Self| members::open_links(&demo.members) <= most;
         // Links over and above are odd, but no reason to give up.
         while start.elapsed() < SETTLING {
             let settled = self.drive("", CLOSING, is_settled);
@@ -247,7 +226,7 @@ impl Demo {
         }
         let text = format!(
             "{} open; those needed only to join were closed after {}",
-            self.open_links(),
+            members::open_links(&self.members),
             milliseconds(start.elapsed())
         );
         self.say(&entry("links", &text));
@@ -301,7 +280,7 @@ impl Demo {
         for member in &mut self.members {
             member.forwarded = None;
         }
-        let asked = self.living();
+        let asked = members::living(&self.members);
         for &member in &asked {
             self.tell(member, &Request::Status { id: None })?;
         }
@@ -330,9 +309,7 @@ impl Demo {
         let name = member.name.clone();
         let forwarded = member.forwarded.unwrap_or_default();
         let members = &self.members;
-        self.traffic.sent = self
-            .ledger
-            .bury(victim, |member| members[member].process.is_some());
+        self.traffic.sent = self.ledger.bury(victim, |member| members[member].lives());
         self.drive("the ring was not repaired", CLOSING, Self::is_closed)
             .await?;
         let took = killed.elapsed();
@@ -395,9 +372,15 @@ impl Demo {
         }
     }
 
+    /// Listens on; members may be killed by hand now.
     async fn drive_on(&mut self) -> Result<(), Failure> {
         while let Some(told) = self.told.recv().await {
-            self.on_told(told)?;
+            if told.report.is_none() && self.members[told.member].lives() {
+                self.members[told.member].process = None;
+                self.say(&entry("ended", &self.members[told.member].name));
+            } else {
+                self.on_told(told)?;
+            }
         }
         Ok(())
     }
@@ -405,7 +388,7 @@ impl Demo {
     /// Sends messages between random pairs while the window has room.
     fn pump(&mut self) -> Result<(), Failure> {
         while self.traffic.sent < self.traffic.goal && self.ledger.waiting() < self.traffic.window {
-            let living = self.living();
+            let living = members::living(&self.members);
             let from = self.rng.random_range(0..living.len());
             let to = (from + self.rng.random_range(1..living.len())) % living.len();
             let (from, to) = (living[from], living[to]);
@@ -440,119 +423,57 @@ impl Demo {
 
     fn on_told(&mut self, told: Told) -> Result<(), Failure> {
         let Told { member, at, report } = told;
-        let numbered = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
-        match report {
-            None => {
-                let member = &self.members[member];
-                if let Some(process) = &member.process {
-                    return Err(Failure::failed(format!(
-                        "{} has ended: {}",
-                        member.name,
-                        process.last_words()
-                    )));
-                }
-            }
-            Some(Report::Ready { node, position, .. }) => {
-                self.members[member].place = Some((node, position));
-            }
-            Some(Report::Joined {
-                successor,
-                predecessor,
-                ..
-            }) => {
-                let neighbours = self.members[member].neighbours.get_or_insert_default();
-                neighbours.successor = successor;
-                neighbours.predecessor = predecessor;
-            }
-            Some(Report::Neighbours(neighbours)) => {
-                self.members[member].neighbours = Some(neighbours);
-            }
-            Some(Report::Status(status)) => {
-                self.members[member].forwarded = Some(status.counters.forwarded);
-            }
+        let Some(report) = report else {
+            let member = &self.members[member];
+            return match &member.process {
+                Some(process) => Err(Failure::failed(format!(
+                    "{} has ended: {}",
+                    member.name,
+                    process.last_words()
+                ))),
+                None => Ok(()),
+            };
+        };
+        let numbered = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        match self.members[member].take(report) {
             Some(Report::Message {
                 from,
                 content,
                 hops,
                 ..
             }) => {
-                let from = self
-                    .members
-                    .iter()
-                    .position(|member| matches!(&member.place, Some((node, _)) if *node == from));
                 // Somebody else may have joined and greeted.
-                if let (Some(from), Some(number)) = (from, numbered(&content.text)) {
+                let from = members::find(&self.members, from);
+                if let (Some(from), Some(number)) = (from, numbered(content.text)) {
                     self.ledger.received(number, from, member, hops, at);
                 }
             }
             Some(Report::Delivered { id }) => {
-                if let Some(number) = numbered(&id) {
+                if let Some(number) = numbered(id) {
                     self.ledger.settled(number, true);
                 }
             }
             Some(Report::Failed { id, .. } | Report::Expired { id }) => {
-                if let Some(number) = numbered(&id) {
+                if let Some(number) = numbered(id) {
                     self.ledger.settled(number, false);
                 }
             }
-            Some(_) => {}
+            _ => {}
         }
         Ok(())
     }
 
-    fn lives(&self, member: usize) -> bool {
-        self.members[member].process.is_some()
-    }
-
-    fn living(&self) -> Vec<usize> {
-        let members = 0..self.members.len();
-        members.filter(|&member| self.lives(member)).collect()
-    }
-
-    /// The living members in the order of their positions; `None` before all are ready.
-    fn in_order(&self) -> Option<Vec<&Member>> {
-        let living = self
-            .members
-            .iter()
-            .filter(|member| member.process.is_some());
-        let mut order: Vec<(&str, &Member)> = living
-            .map(|member| member.place.as_ref().map(|(_, at)| (at.as_str(), member)))
-            .collect::<Option<_>>()?;
-        order.sort_by_key(|&(position, _)| position);
-        Some(order.into_iter().map(|(_, member)| member).collect())
-    }
-
-    /// Whether every living member has the living members next to it as its neighbours.
     fn is_closed(&self) -> bool {
-        let Some(order) = self.in_order() else {
-            return false;
-        };
-        let count = order.len();
-        let id = |at: usize| match &order[at % count].place {
-            Some((id, _)) if count > 1 => Some(*id),
-            _ => None,
-        };
-        order.iter().enumerate().all(|(at, member)| {
-            member.neighbours.as_ref().is_some_and(|neighbours| {
-                neighbours.successor == id(at + 1) && neighbours.predecessor == id(at + count - 1)
-            })
-        })
+        members::is_closed(&self.members)
     }
 
-    /// Links that are open at both ends.
-    fn open_links(&self) -> usize {
-        let members = self.members.iter();
-        let links = members.filter_map(|member| member.neighbours.as_ref());
-        let open = |links: &[Link]| {
-            links
-                .iter()
-                .filter(|link| link.state == LinkState::Open)
-                .count()
-        };
-        links
-            .map(|neighbours| open(&neighbours.links))
-            .sum::<usize>()
-            / 2
+    /// The links that each member wants.
+    fn wanted(&self) -> Wanted {
+        self.args.topology.topology.wanted(&Config {
+            ring_links: self.args.ring_links,
+            long_links: self.args.long_links,
+            ..Config::default()
+        })
     }
 
     fn is_quiet(&self) -> bool {
@@ -560,16 +481,8 @@ impl Demo {
     }
 
     fn draw(&self) {
-        let order = self.in_order().unwrap_or_default();
-        let labels: Vec<String> = order
-            .iter()
-            .filter_map(|member| {
-                let (_, position) = member.place.as_ref()?;
-                Some(format!("{:<4} {}", member.name, &position[..4]))
-            })
-            .collect();
         self.say("");
-        for line in ring(&labels) {
+        for line in ring(&members::labels(&self.members)) {
             self.say(&line);
         }
         self.say("");

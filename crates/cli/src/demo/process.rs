@@ -25,7 +25,8 @@ pub struct Process {
     child: Child,
     /// Dropping it closes stdin, which is a clean leave.
     commands: mpsc::Sender<String>,
-    stderr: PathBuf,
+    /// `None` if it has the demo's own.
+    stderr: Option<PathBuf>,
 }
 
 /// Something that a process told, or its end.
@@ -38,22 +39,28 @@ pub struct Told {
 }
 
 impl Process {
-    /// Starts `circlet node --json` with `arguments`; what it tells goes to `told`. Its stderr
-    /// goes to a file in `directory`, where it also finds its own configuration and data.
+    /// Starts `circlet node --json` with `arguments`; what it tells goes to `told`. It finds its
+    /// settings in `directory`, that is none, and its stderr goes to a file there; with `verbose`
+    /// it logs as much to the demo's stderr.
     pub fn start(
         member: usize,
         arguments: Vec<OsString>,
         directory: &Path,
+        verbose: u8,
         told: mpsc::Sender<Told>,
     ) -> io::Result<Self> {
-        let stderr = directory.join(format!("{member}.stderr"));
+        let stderr = (verbose == 0).then(|| directory.join(format!("{member}.stderr")));
         let mut command = Command::new(env::current_exe()?);
         command
             .args(["node", "--json"])
+            .args((0..verbose).map(|_| "-v"))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(&stderr)?)
+            .stderr(match &stderr {
+                Some(path) => Stdio::from(File::create(path)?),
+                None => Stdio::inherit(),
+            })
             .kill_on_drop(true);
         // Ctrl-C is for the demo, which then tells its processes to leave.
         #[cfg(unix)]
@@ -94,7 +101,10 @@ impl Process {
 
     /// The last thing it said on stderr.
     pub fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.stderr).unwrap_or_default();
+        let Some(path) = &self.stderr else {
+            return "its log says why".to_owned();
+        };
+        let text = fs::read_to_string(path).unwrap_or_default();
         text.lines().last().unwrap_or("it said nothing").to_owned()
     }
 

@@ -74,6 +74,9 @@ impl Numbers {
 
     /// The lines for people.
     pub fn lines(&self) -> Vec<String> {
+        if self.messages == 0 {
+            return Vec::new();
+        }
         let mut lines = vec![
             entry(
                 "messages",

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::args::NodeArgs;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, complain};
 use crate::signals;
 
 /// Time to leave the room: the node takes 2 s at most, and its last events have to be told.
@@ -27,11 +27,9 @@ const FINISHING: Duration = Duration::from_secs(1);
 
 /// Runs the node until it ends or is told to.
 pub async fn run(args: NodeArgs, json: bool) -> Result<(), Failure> {
-    let (node, events) = start(&args).await?;
+    let (node, events) = start(&args, json).await?;
     if args.tracker.is_empty() {
-        eprintln!(
-            "circlet: no tracker is named, so this is a ring of one; name one with --tracker URL"
-        );
+        complain("no tracker is named, so this is a ring of one; name one with --tracker URL");
     }
     if json {
         json::run(&args, node, events).await
@@ -42,11 +40,12 @@ pub async fn run(args: NodeArgs, json: bool) -> Result<(), Failure> {
     }
 }
 
-async fn start(args: &NodeArgs) -> Result<(Node, Events), Failure> {
+async fn start(args: &NodeArgs, json: bool) -> Result<(Node, Events), Failure> {
     let config = Config {
         ring_links: args.ring_links,
         long_links: args.long_links,
-        manual_ack: args.manual_ack,
+        // Nobody else could acknowledge.
+        manual_ack: args.manual_ack && json,
         ..Config::default()
     };
     let mut builder = Node::builder()

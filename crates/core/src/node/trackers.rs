@@ -1,5 +1,6 @@
 //! Trackers: logging in, reporting, passing signals, and doing without.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -104,22 +105,20 @@ impl Node {
         tracker.heard = now;
         match (message, phase) {
             (_, Phase::Idle) => return Err(InputError::Stale),
-            (
-                TrackerMessage::Challenge {
-                    version,
-                    nonce,
-                    time_unix_ms,
-                },
-                Phase::Connecting,
-            ) => self.log_in(now, id, version, &nonce, time_unix_ms),
+            (TrackerMessage::Challenge { version, nonce }, Phase::Connecting) => {
+                self.log_in(now, id, version, &nonce);
+            }
             (
                 TrackerMessage::Welcome {
-                    time_unix_ms: _,
+                    time_unix_ms,
                     members,
                     assignment,
                 },
                 Phase::Connecting,
-            ) => self.on_welcome(now, id, members, &assignment),
+            ) => {
+                self.check_clock(now, time_unix_ms);
+                self.on_welcome(now, id, members, &assignment);
+            }
             (
                 TrackerMessage::Assigned {
                     members,
@@ -159,29 +158,13 @@ impl Node {
         Ok(())
     }
 
-    fn log_in(
-        &mut self,
-        now: Timestamp,
-        id: TrackerId,
-        version: u16,
-        nonce: &str,
-        time_unix_ms: u64,
-    ) {
+    fn log_in(&mut self, now: Timestamp, id: TrackerId, version: u16, nonce: &str) {
         if version != VERSION {
-            self.end(Event::Refused {
-                message: alloc::format!(
-                    "the tracker speaks version {version} of the protocol, this node version {VERSION}"
-                ),
-            });
+            let message = alloc::format!(
+                "the tracker speaks version {version} of the protocol, this node version {VERSION}"
+            );
+            self.refused_by(now, id, message);
             return;
-        }
-        if let Some(unix_ms) = self.unix_ms(now) {
-            let skew_ms = i64::try_from(time_unix_ms)
-                .unwrap_or(i64::MAX)
-                .saturating_sub_unsigned(unix_ms);
-            if u128::from(skew_ms.unsigned_abs()) > self.config.clock_tolerance.as_millis() {
-                self.event(Event::ClockSkew { skew_ms });
-            }
         }
         let name = self.members.own_name();
         let bytes = login_bytes(
@@ -207,6 +190,28 @@ impl Node {
         });
         self.timers
             .set(TimerKind::Tracker(id), now + self.config.tracker_timeout);
+    }
+
+    fn check_clock(&mut self, now: Timestamp, time_unix_ms: u64) {
+        let Some(unix_ms) = self.unix_ms(now) else {
+            return;
+        };
+        let skew_ms = i64::try_from(time_unix_ms)
+            .unwrap_or(i64::MAX)
+            .saturating_sub_unsigned(unix_ms);
+        if u128::from(skew_ms.unsigned_abs()) > self.config.clock_tolerance.as_millis() {
+            self.event(Event::ClockSkew { skew_ms });
+        }
+    }
+
+    /// A tracker will not have this node. That is the end, unless another one has it or it has
+    /// neighbours: then it does without this one.
+    fn refused_by(&mut self, now: Timestamp, id: TrackerId, message: String) {
+        if self.can_signal() || self.links.open().next().is_some() {
+            self.drop_tracker(now, id);
+        } else {
+            self.end(Event::Refused { message });
+        }
     }
 
     fn on_welcome(&mut self, now: Timestamp, id: TrackerId, members: u64, assignment: &Assignment) {
@@ -255,11 +260,11 @@ impl Node {
         now: Timestamp,
         id: TrackerId,
         code: ErrorCode,
-        message: alloc::string::String,
+        message: String,
     ) {
         match code {
             ErrorCode::Topology | ErrorCode::Room | ErrorCode::Login => {
-                self.end(Event::Refused { message });
+                self.refused_by(now, id, message);
             }
             // Trying again later may help.
             ErrorCode::Malformed | ErrorCode::Forbidden | ErrorCode::Full => {

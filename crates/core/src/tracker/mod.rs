@@ -223,7 +223,6 @@ impl<T: Registry> Tracker<T> {
         let message = TrackerMessage::Challenge {
             version: VERSION,
             nonce: self.nonces.text(challenge),
-            time_unix_ms: self.clock.unix_ms(now),
         };
         self.send(client, message);
         Ok(())

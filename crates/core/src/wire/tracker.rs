@@ -82,8 +82,6 @@ pub enum TrackerMessage {
         version: u16,
         /// 32 random bytes as hexadecimal text.
         nonce: String,
-        /// The tracker's clock, in Unix milliseconds.
-        time_unix_ms: u64,
     },
     /// Node to tracker: who it is.
     Login {

@@ -3,29 +3,35 @@
 use super::*;
 
 #[test]
-fn a_challenge_tells_the_time_and_no_two_are_alike() {
+fn no_two_challenges_are_alike() {
     let mut bench = Bench::new();
-    let (result, outputs) = bench.input(Input::WallClock { unix_ms: 5_000 });
-    assert_eq!((result, outputs), (Ok(()), vec![]));
-    bench.wait(250);
     let (a, b) = (bench.connect(), bench.connect());
     assert_ne!(bench.nonces[&a], bench.nonces[&b]);
-    let times: Vec<_> = bench
-        .trace
-        .iter()
-        .map(|output| match output {
-            Output::Send {
-                message: TrackerMessage::Challenge { time_unix_ms, .. },
-                ..
-            } => *time_unix_ms,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(times, [5_250, 5_250]);
 
     let mut other = Bench::seeded(TrackerConfig::default(), 2);
     let c = other.connect();
     assert_ne!(bench.nonces[&a], other.nonces[&c]);
+}
+
+#[test]
+fn a_welcome_tells_the_time() {
+    let mut bench = Bench::new();
+    let (result, outputs) = bench.input(Input::WallClock { unix_ms: 5_000 });
+    assert_eq!((result, outputs), (Ok(()), vec![]));
+    bench.wait(250);
+    bench.enter(&Who::new(1));
+    let times: Vec<_> = bench
+        .trace
+        .iter()
+        .filter_map(|output| match output {
+            Output::Send {
+                message: TrackerMessage::Welcome { time_unix_ms, .. },
+                ..
+            } => Some(*time_unix_ms),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(times, [5_250]);
 }
 
 #[test]

@@ -159,7 +159,7 @@ async fn close(connection: &Arc<dyn PeerConnection>) {
 fn settings() -> SettingEngine {
     SettingEngineBuilder::new()
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE))
-        .with_sctp_max_receive_buffer_size(RECEIVE_BUFFER)
+        .with_sctp_max_receive_buffer_size(std::env::var("RBUF").ok().and_then(|c| c.parse().ok()).unwrap_or(RECEIVE_BUFFER))
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
         .with_ice_timeouts(
             Some(ICE_DISCONNECTED),

@@ -72,8 +72,8 @@ impl Runtime for LinkRuntime {
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let options = SockRef::from(&socket);
         for outcome in [
-            options.set_recv_buffer_size(SOCKET_BUFFER),
-            options.set_send_buffer_size(SOCKET_BUFFER),
+            options.set_recv_buffer_size(std::env::var("SBUF").ok().and_then(|c| c.parse().ok()).unwrap_or(SOCKET_BUFFER)),
+            options.set_send_buffer_size(std::env::var("SBUF").ok().and_then(|c| c.parse().ok()).unwrap_or(SOCKET_BUFFER)),
         ] {
             if let Err(error) = outcome {
                 debug!(%error, "socket keeps its default buffers");
