@@ -25,6 +25,8 @@ struct Chat {
     before: Termios,
     /// Everything written to the terminal that was not looked for yet.
     shown: String,
+    /// The beginning of a character.
+    unread: Vec<u8>,
 }
 
 impl Chat {
@@ -47,6 +49,7 @@ impl Chat {
             terminal: pty.slave,
             before,
             shown: String::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -56,19 +59,30 @@ impl Chat {
 
     /// Waits until `text` is shown; returns what was shown up to there.
     fn wait_for(&mut self, text: &str) -> String {
+        self.wait_for_all(&[text]);
+        let end = self.shown.find(text).unwrap() + text.len();
+        let rest = self.shown.split_off(end);
+        std::mem::replace(&mut self.shown, rest)
+    }
+
+    /// Waits until all `texts` are shown, in whatever order.
+    fn wait_for_all(&mut self, texts: &[&str]) {
         let start = Instant::now();
-        loop {
-            if let Some(at) = self.shown.find(text) {
-                let rest = self.shown.split_off(at + text.len());
-                return std::mem::replace(&mut self.shown, rest);
-            }
-            assert!(start.elapsed() < LONG, "no {text:?} in {:?}", self.shown);
+        while !texts.iter().all(|text| self.shown.contains(text)) {
+            assert!(start.elapsed() < LONG, "no {texts:?} in {:?}", self.shown);
             let mut ready = [PollFd::new(self.screen.as_fd(), PollFlags::POLLIN)];
             if poll(&mut ready, PollTimeout::from(100u8)).unwrap() > 0 {
                 let mut bytes = [0; 4096];
                 let count = self.screen.read(&mut bytes).unwrap();
-                self.shown
-                    .push_str(&String::from_utf8_lossy(&bytes[..count]));
+                self.unread.extend_from_slice(&bytes[..count]);
+                // A character may come in parts.
+                let whole = match str::from_utf8(&self.unread) {
+                    Ok(text) => text.len(),
+                    Err(error) => error.valid_up_to(),
+                };
+                let rest = self.unread.split_off(whole);
+                let text = std::mem::replace(&mut self.unread, rest);
+                self.shown.push_str(str::from_utf8(&text).unwrap());
             }
         }
     }
@@ -99,7 +113,7 @@ fn people_talk_and_what_arrives_leaves_the_typed_line_alone() {
     let mut ring = Ring::start(1, &[]);
     let mut ada = Chat::start(&ring, "ada");
     ada.wait_for("You are ada in room test");
-    ada.wait_for("n0 is here");
+    ada.wait_for_all(&["n0 is here", "* joined"]);
     ring.wait_for("ada", LONG, |views| views[0].successor.is_some());
 
     ada.type_in("hello wor");

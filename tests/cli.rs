@@ -389,6 +389,38 @@ fn the_demo_ends_with_its_figures() {
     }
 }
 
+#[test]
+fn a_demo_that_stays_goes_on_until_a_signal_and_leaves_nothing_behind() {
+    let directory = directory();
+    let mut child = hermetic(directory.path())
+        .args(["demo", "--json", "--stay", "--nodes", "3"])
+        .args(["--messages", "30", "--kill", "0"])
+        .env("TMPDIR", directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&output.next().unwrap().unwrap()).unwrap() };
+    let staying = next();
+    assert_eq!(staying["event"], "staying");
+    assert_eq!(next()["demo"]["delivered"], 30);
+
+    let url = staying["tracker"].as_str().unwrap();
+    let draw = ["topology", "--json", "--room", "demo", "--tracker", url];
+    let drawn = circlet(directory.path(), &draw);
+    let table: Value = serde_json::from_slice(&drawn.stdout).unwrap();
+    assert_eq!(table["members"].as_array().unwrap().len(), 3);
+    kill(pid(child.id()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(circlet(directory.path(), &draw).status.code(), Some(1));
+    let left: Vec<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().starts_with("circlet-demo-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 fn pid(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).unwrap())
 }

@@ -1,6 +1,8 @@
 //! What links promise, for every transport; figures of the WebRTC one with
 //! `cargo test --release -p circlet-node --test transport -- --ignored --nocapture`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use circlet_core::wire::{MAX_FRAME, RejectReason, Signal, Wish};
 use circlet_node::transport::{
     Link, SendError, Transport, TransportEvent, WebRtcConfig, WebRtcTransport,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Far more than anything here takes.
@@ -303,13 +305,46 @@ async fn another_fingerprint_is_noticed() {
         }
         signal => signal,
     });
-    pair.until("the offerer refuses the link", |pair| {
-        pair.offerer.is_down()
+    pair.until("the handshake is given up", |pair| {
+        pair.sides().any(Side::is_down)
     })
     .await;
-    println!("{:?} {:?}", pair.offerer, pair.answerer);
-    assert!(!pair.sides().any(Side::is_up));
+    for side in pair.sides() {
+        assert!(!side.is_up(), "{side:?}");
+    }
+}
+
+/// What a killed process, or a cable pulled out, looks like from the other side.
+#[tokio::test]
+async fn silence_is_told_and_then_ends_the_link() {
+    let (side_out, side) = oneshot::channel();
+    let (freeze, frozen) = oneshot::channel();
+    let (thaw, thawed) = std::sync::mpsc::sync_channel::<()>(1);
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let side = Side::open(&loopback(), 2, Role::Answerer);
+            assert!(side_out.send(side).is_ok());
+            frozen.await.unwrap();
+            // From here on nothing that belongs to the answerer runs.
+            let _ = thawed.recv();
+        });
+    });
+    let mut pair = Pair {
+        offerer: Side::open(&loopback(), 1, Role::Offerer),
+        answerer: side.await.unwrap(),
+        forge: None,
+    };
+    pair.until("both are up", Pair::is_up).await;
+    freeze.send(()).unwrap();
     pair.offerer.assert_ended(&[DownReason::Failed]).await;
+    let suspect = |event: &TransportEvent| matches!(event, TransportEvent::Suspect { .. });
+    assert!(pair.offerer.seen.iter().any(suspect), "{:?}", pair.offerer);
+    drop(thaw);
+    other.join().unwrap();
 }
 
 #[tokio::test]
@@ -422,8 +457,6 @@ async fn throughput() {
     for size in [100, 1024, 1160, 16240, 16384, MAX_FRAME] {
         let mut pair = Pair::connect(&loopback()).await;
         let template = vec![7; size];
-        let sched = || { let t = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap(); let v: Vec<f64> = t.split_whitespace().map(|x| x.parse().unwrap()).collect(); (v[0] / 1e9, v[1] / 1e9) };
-        let (c0, w0) = sched();
         let (mut waiting, mut received) = (0, 0);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
@@ -447,9 +480,6 @@ async fn throughput() {
         }
         let rate = received as f64 / start.elapsed().as_secs_f64();
         let frames = rate / size as f64;
-        let (c1, w1) = sched();
-        let el = start.elapsed().as_secs_f64();
-        print!("   run {:.0}% wait {:.0}% idle {:.0}%; {:.2} cpu s/GB = at full cpu {:.0} MB/s    ", (c1-c0)/el*100.0, (w1-w0)/el*100.0, (el-(c1-c0)-(w1-w0))/el*100.0, (c1-c0)/(received as f64/1e9), received as f64 / (c1-c0)/1e6);
         println!(
             "frames of {size} B: {:.0} MB/s, {frames:.0} a second",
             rate / 1e6
@@ -537,7 +567,6 @@ impl Pair {
                     .map_or_else(|| signal.clone(), |forge| forge(signal.clone())),
             );
         }
-        if std::env::var("TRACE").is_ok() { println!("{:?} {event:?}", Instant::now()); }
         from.seen.push(event);
     }
 

@@ -52,7 +52,7 @@ fn quiet_check(sim: &mut Simulation) {
 /// by then, and collide; a second or two. 5 s leaves room for one answer timeout in a row.
 #[test]
 fn rings_started_at_once_become_ideal() {
-    each_seed!("rings_started_at_once_become_ideal", 3, |seed| {
+    each_seed!("rings_started_at_once_become_ideal", 2, |seed| {
         for size in SIZES {
             for (kind, config) in kinds(seed) {
                 let mut sim = Simulation::new(config);
@@ -68,7 +68,7 @@ fn rings_started_at_once_become_ideal() {
 /// Each started when the one before has joined: the whole ring is ideal within 1 s of the last.
 #[test]
 fn rings_started_one_after_another_become_ideal() {
-    each_seed!("rings_started_one_after_another_become_ideal", 2, |seed| {
+    each_seed!("rings_started_one_after_another_become_ideal", 1, |seed| {
         for size in SIZES {
             for (kind, config) in kinds(seed) {
                 let mut sim = Simulation::new(config);

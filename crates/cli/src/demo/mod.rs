@@ -68,6 +68,10 @@ pub async fn run(args: DemoArgs, json: bool, verbose: u8) -> Result<(), Failure>
         outcome = demo.play() => outcome,
         () = signals::end() => Err(Failure::failed("stopped before it was done")),
     };
+    let outcome = match outcome {
+        Ok(()) if demo.args.stay => demo.stay().await,
+        outcome => outcome,
+    };
     demo.end().await;
     tracker.shutdown().await;
     outcome
@@ -149,9 +153,6 @@ impl Demo {
             return Err(Failure::failed(
                 "messages were lost, repeated or out of order; run it again with -v and report it",
             ));
-        }
-        if self.args.stay {
-            self.stay().await?;
         }
         Ok(())
     }
@@ -323,6 +324,7 @@ impl Demo {
         Ok(took.as_secs_f64() * 1e3)
     }
 
+    /// Keeps the ring running until a signal comes.
     async fn stay(&mut self) -> Result<(), Failure> {
         tokio::select! {
             outcome = self.drive_on() => outcome,

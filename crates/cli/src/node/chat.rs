@@ -292,6 +292,9 @@ impl Chat {
     }
 
     fn seen(&self, seen: &[NodeId], count: u64, complete: bool) -> String {
+        if count == 0 && complete {
+            return "nobody else is on the ring".to_owned();
+        }
         let names: Vec<String> = seen.iter().map(|&id| self.name(id)).collect();
         let unnamed = count.saturating_sub(seen.len() as u64);
         let more = if unnamed > 0 {
@@ -435,6 +438,7 @@ mod tests {
     #[test]
     fn who_saw_it_is_told_by_name() {
         let (chat, [ada, bob, _]) = chat();
+        assert_eq!(chat.seen(&[], 0, true), "nobody else is on the ring");
         let stranger = NodeId::from_bytes([9; 32]);
         assert_eq!(
             chat.seen(&[bob, ada], 2, true),

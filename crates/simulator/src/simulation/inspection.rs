@@ -121,8 +121,8 @@ impl Simulation {
             .try_for_each(|node| order.check(&node, self.config.node.list_len))
     }
 
-    /// Checks what must hold at any time: the driving contract, and the
-    /// [ledger](Ledger::check).
+    /// Checks what must hold at any time: the driving contract, the [number of
+    /// links](links::check_degree), and the [ledger](Ledger::check).
     ///
     /// # Errors
     /// The first thing that is not so.
@@ -130,6 +130,12 @@ impl Simulation {
         if let Some(first) = self.world.violations.first() {
             return Err(first.clone());
         }
+        let at = self.now();
+        self.running()
+            .into_iter()
+            .filter_map(|node| self.snapshot(node))
+            .try_for_each(|node| links::check_degree(&node, self.config.node.max_links))
+            .map_err(|what| Violation { at, what })?;
         let living = self.living();
         self.world
             .ledger
@@ -158,7 +164,7 @@ impl Simulation {
     /// The first thing that is not so, for people.
     pub fn check_links(&self) -> Result<(), String> {
         let snapshots = self.snapshots();
-        links::check_symmetric(&snapshots, self.config.node.max_links)?;
+        links::check_symmetric(&snapshots)?;
         let wanted = self.config.topology.wanted(&self.config.node);
         links::check_ring_links(&snapshots, wanted.ring_links)?;
         for host in &self.hosts {

@@ -11,7 +11,7 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::{Error, Result};
 
 use super::pacer::Pacer;
-use super::runtime::Pulse;
+use super::pulse::Pulse;
 use crate::transport::TransportEvent;
 use crate::transport::attempt::Events;
 use crate::transport::queue::Queue;

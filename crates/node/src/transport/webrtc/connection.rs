@@ -14,9 +14,10 @@ use super::WebRtcConfig;
 use super::channels::{
     ChannelEnd, OrderedWay, receive, send_ordered, send_unordered, unacknowledged,
 };
+use super::names::Names;
 use super::negotiation::Negotiation;
 use super::peer::{Note, Notes, Peer};
-use super::runtime::{Names, Pulse};
+use super::pulse::Pulse;
 use crate::transport::attempt::{Attempt, Connection};
 use crate::transport::{ConnectionState, TransportEvent};
 

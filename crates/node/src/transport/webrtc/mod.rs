@@ -7,9 +7,11 @@
 mod addresses;
 mod channels;
 mod connection;
+mod names;
 mod negotiation;
 mod pacer;
 mod peer;
+mod pulse;
 mod runtime;
 
 use std::net::IpAddr;
@@ -19,7 +21,7 @@ use circlet_core::node::{LinkId, Role};
 use tokio::sync::mpsc;
 
 use self::connection::WebRtcConnection;
-use self::runtime::Names;
+use self::names::Names;
 use super::attempt::start;
 use super::{Link, Transport, TransportEvent};
 

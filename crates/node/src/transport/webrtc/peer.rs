@@ -20,7 +20,9 @@ use webrtc::peer_connection::{
 
 use super::WebRtcConfig;
 use super::addresses::local_addresses;
-use super::runtime::{LinkRuntime, Names, Pulse};
+use super::names::Names;
+use super::pulse::Pulse;
+use super::runtime::LinkRuntime;
 use crate::transport::ConnectionState;
 
 /// Bytes that may be unacknowledged on one channel before a send waits; without a limit they
@@ -159,7 +161,7 @@ async fn close(connection: &Arc<dyn PeerConnection>) {
 fn settings() -> SettingEngine {
     SettingEngineBuilder::new()
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE))
-        .with_sctp_max_receive_buffer_size(std::env::var("RBUF").ok().and_then(|c| c.parse().ok()).unwrap_or(RECEIVE_BUFFER))
+        .with_sctp_max_receive_buffer_size(RECEIVE_BUFFER)
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
         .with_ice_timeouts(
             Some(ICE_DISCONNECTED),
