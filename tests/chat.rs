@@ -111,6 +111,7 @@ impl Drop for Chat {
 #[test]
 fn people_talk_and_what_arrives_leaves_the_typed_line_alone() {
     let mut ring = Ring::start(1, &[]);
+    ring.wait_closed(LONG);
     let mut ada = Chat::start(&ring, "ada");
     ada.wait_for("You are ada in room test");
     ada.wait_for_all(&["n0 is here", "* joined"]);

@@ -417,6 +417,25 @@ async fn close_time() {
     report("close seen", &mut times);
 }
 
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn round_trip() {
+    let mut pair = Pair::connect(&loopback()).await;
+    for channel in [Channel::Control, Channel::Messages] {
+        let mut times = Vec::new();
+        for index in 0..5000 {
+            let start = Instant::now();
+            let ping = frame(index, 100);
+            pair.offerer.link().send(channel, ping).unwrap();
+            let ping = pair.answerer.next_frame().await;
+            pair.answerer.link().send(channel, ping).unwrap();
+            pair.offerer.next_frame().await;
+            times.push(start.elapsed());
+        }
+        report(&format!("there and back on {channel:?}"), &mut times);
+    }
+}
+
 /// Resident memory and processor time of links that nothing is sent on.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -625,6 +644,17 @@ impl Side {
         while !self.seen.iter().any(is_offer) {
             let event = timeout(PATIENCE, self.events.recv()).await.unwrap();
             self.seen.push(event.expect("the link has ended"));
+        }
+    }
+
+    /// The next frame; other events are lost.
+    async fn next_frame(&mut self) -> Bytes {
+        loop {
+            match timeout(PATIENCE, self.events.recv()).await.unwrap() {
+                Some(TransportEvent::Frame { bytes, .. }) => return bytes,
+                Some(_) => {}
+                None => panic!("the link has ended"),
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use circlet_simulator::{Ended, HostState, NodeIndex, SimConfig, Simulation, each
 use common::{TRACKER, config, ms, numbered, secs};
 
 /// How many seeds run by default: about a minute in all.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 16;
 
 /// The settings themselves are random.
 fn random_config(seed: u64) -> SimConfig {

@@ -88,7 +88,7 @@ impl Simulation {
         self.world.trace.hash()
     }
 
-    /// The last lines of what has happened; see [`SimConfig::trace_lines`].
+    /// The last lines of what has happened; see [`SimConfig::trace_lines`](crate::SimConfig::trace_lines).
     pub fn trace_lines(&self) -> impl Iterator<Item = &str> {
         self.world.trace.lines()
     }
