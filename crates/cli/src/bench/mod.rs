@@ -36,6 +36,8 @@ struct Figures {
     added_us_p50: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     added_us_p99: Option<f64>,
+    plain_cpu_s_per_gb: f64,
+    udp_cpu_s_per_gb: f64,
 }
 
 /// Measures, prints a table, and the figures as one JSON object in the last line.
@@ -72,11 +74,13 @@ pub async fn run(args: BenchArgs, json: bool) -> Result<(), Failure> {
         messages_per_s: overlay.messages_per_s.round(),
         hop_us_p50: tenths(per_hop(50)),
         hop_us_p99: tenths(per_hop(99)),
-        cpu_s_per_gb: (overlay.cpu_s_per_gb * 100.0).round() / 100.0,
+        cpu_s_per_gb: tenths(overlay.cpu_s_per_gb),
         plain_mb_per_s: tenths(plain.mb_per_s),
         udp_mb_per_s: tenths(udp.mb_per_s),
         added_us_p50: added(50),
         added_us_p99: added(99),
+        plain_cpu_s_per_gb: tenths(plain.cpu_s_per_gb),
+        udp_cpu_s_per_gb: tenths(udp.cpu_s_per_gb),
     };
     if !json {
         for line in figures.lines() {
@@ -97,11 +101,17 @@ impl Figures {
                 self.bench, self.size, self.seconds
             ),
             format!(
-                "  circlet       {:>8.1} MB/s  {:.0} messages/s, {:.2} CPU s per GB",
-                self.mb_per_s, self.messages_per_s, self.cpu_s_per_gb
+                "  circlet       {:>8.1} MB/s {:>6.1} CPU s per GB, {:.0} messages/s",
+                self.mb_per_s, self.cpu_s_per_gb, self.messages_per_s
             ),
-            format!("  bare webrtc   {:>8.1} MB/s", self.plain_mb_per_s),
-            format!("  plain UDP     {:>8.1} MB/s", self.udp_mb_per_s),
+            format!(
+                "  bare webrtc   {:>8.1} MB/s {:>6.1} CPU s per GB",
+                self.plain_mb_per_s, self.plain_cpu_s_per_gb
+            ),
+            format!(
+                "  plain UDP     {:>8.1} MB/s {:>6.1} CPU s per GB",
+                self.udp_mb_per_s, self.udp_cpu_s_per_gb
+            ),
             format!(
                 "  time per hop  {:>8.1} us median, {:.1} us p99",
                 self.hop_us_p50, self.hop_us_p99

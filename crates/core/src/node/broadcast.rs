@@ -6,6 +6,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,6 +17,10 @@ use crate::identity::{Incarnation, NodeId, Purpose};
 use crate::time::Timestamp;
 use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Hops};
 
+/// How long whoever hears of a sender for the first time waits for what was overtaken: longer
+/// than a broadcast takes over the slowest of its ways.
+const BEGINNING_WAIT: Duration = Duration::from_millis(500);
+
 /// Broadcasts from one sender, as far as they have come.
 #[derive(Debug)]
 struct Stream {
@@ -23,6 +28,9 @@ struct Stream {
     /// The next one to be given to the application.
     next: u64,
     early: BTreeMap<u64, (Bytes, u16)>,
+    /// Heard for the first time in the middle of the stream: until when earlier ones are waited
+    /// for that were overtaken. Whoever has come late has missed them, and begins here.
+    beginning: Option<Timestamp>,
     /// Since when something has been missing.
     gap_since: Option<Timestamp>,
     /// The last ones, to fill others' gaps.
@@ -31,11 +39,13 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(now: Timestamp, incarnation: Incarnation, next: u64) -> Self {
+    /// A stream of which `first` is the first one heard.
+    fn new(now: Timestamp, incarnation: Incarnation, first: u64) -> Self {
         Self {
             incarnation,
-            next,
+            next: 1,
             early: BTreeMap::new(),
+            beginning: (first > 1).then(|| now + BEGINNING_WAIT),
             gap_since: None,
             recent: VecDeque::new(),
             heard: now,
@@ -90,7 +100,7 @@ impl Node {
         self.broadcasts
             .streams
             .entry(me)
-            .or_insert_with(|| Stream::new(Timestamp::ZERO, incarnation, u64::MAX))
+            .or_insert_with(|| Stream::new(Timestamp::ZERO, incarnation, 1))
             .keep(sequence, frame, most);
         self.event(Event::Sent { id });
         Ok(())
@@ -158,7 +168,6 @@ impl Node {
                     *stream = Stream::new(now, broadcast.incarnation, sequence);
                 }
             })
-            // Whoever has come late begins with what it hears first.
             .or_insert_with(|| Stream::new(now, broadcast.incarnation, sequence));
         stream.heard = now;
         stream.keep(sequence, frame, most);
@@ -195,7 +204,12 @@ impl Node {
         };
         let incarnation = stream.incarnation;
         let ready = stream.ready();
-        if stream.early.is_empty() {
+        if !ready.is_empty() {
+            stream.beginning = None;
+        }
+        if let Some(at) = stream.beginning {
+            self.timers.set_by(TimerKind::Gap, at);
+        } else if stream.early.is_empty() {
             stream.gap_since = None;
         } else {
             if stream.gap_since.is_none() || !ready.is_empty() {
@@ -223,6 +237,14 @@ impl Node {
         let mut requests = Vec::new();
         let mut given_up = Vec::new();
         for (origin, stream) in &mut self.broadcasts.streams {
+            if let (Some(at), Some(first)) = (stream.beginning, stream.early.keys().next()) {
+                if at <= now {
+                    stream.beginning = None;
+                    stream.next = *first;
+                    given_up.push(*origin);
+                }
+                continue;
+            }
             let (Some(since), Some(first)) = (stream.gap_since, stream.early.keys().next()) else {
                 continue;
             };
@@ -240,6 +262,10 @@ impl Node {
         }
         for origin in given_up {
             self.deliver_broadcasts(now, origin);
+        }
+        let beginnings = self.broadcasts.streams.values().filter_map(|s| s.beginning);
+        if let Some(at) = beginnings.min() {
+            self.timers.set_by(TimerKind::Gap, at);
         }
         if requests.is_empty() {
             return;
