@@ -322,7 +322,7 @@ impl Driver {
                 self.commands.await_outcome(&request.command, request.reply);
                 None
             }
-            Err(InputError::Full) => Some(request),
+            Err(InputError::Full | InputError::NotJoined) => Some(request),
             // Dropping the reply says that the command has failed.
             Err(error) => {
                 debug!(%error, "command refused");

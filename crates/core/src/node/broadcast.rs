@@ -79,6 +79,9 @@ pub(super) struct Broadcasts {
 impl Node {
     pub(super) fn broadcast(&mut self, id: CommandId, payload: Bytes) -> Result<(), InputError> {
         Self::check_payload(&payload)?;
+        if !self.ring.member {
+            return Err(InputError::NotJoined);
+        }
         self.broadcasts.sequence += 1;
         let mut head = Broadcast {
             hops: Hops::new(0),

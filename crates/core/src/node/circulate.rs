@@ -87,6 +87,9 @@ impl Node {
         if self.circulations.own.len() >= MAX_HELD {
             return Err(InputError::Full);
         }
+        if !self.ring.member {
+            return Err(InputError::NotJoined);
+        }
         if self.ring.successors.is_empty() {
             self.event(Event::Circulated {
                 id: command,

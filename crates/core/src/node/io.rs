@@ -253,6 +253,8 @@ pub enum InputError {
     },
     /// Too many messages to this member wait to be delivered; try again after some were.
     Full,
+    /// The node has not joined the ring yet: there is nobody to give it to.
+    NotJoined,
     /// The receiver is this node itself.
     ToSelf,
     /// The node is leaving or has been superseded.
@@ -272,6 +274,7 @@ impl fmt::Display for InputError {
                 write!(f, "the message has {bytes} bytes, and {limit} are allowed")
             }
             Self::Full => f.write_str("too many messages to this member wait to be delivered"),
+            Self::NotJoined => f.write_str("the node has not joined the ring yet"),
             Self::ToSelf => f.write_str("the receiver is this node itself"),
             Self::Ended => f.write_str("the node has left the room"),
             Self::Protocol => f.write_str("the peer broke the protocol"),
