@@ -8,11 +8,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::{LONG, Random, Ring, Tracker, circlet};
 
+/// A settled ring of `count` members that hold no spares open, in either topology.
+fn lean_ring(count: usize, topology: &str) -> Ring {
+    let flags = ["--ring-links", "1", "--long-links", "1"];
+    let ring = Ring::start(count, &[&flags[..], &["--topology", topology]].concat());
+    ring.wait_closed(LONG);
+    let long = if topology == "ring" { 0 } else { count };
+    ring.wait_settled(count + long);
+    ring
+}
+
 #[test]
 fn a_clean_leave_is_repaired() {
     for topology in ["ring", "small-world"] {
-        let mut ring = Ring::start(8, &["--topology", topology]);
-        ring.wait_closed(LONG);
+        let mut ring = lean_ring(8, topology);
         ring.tell(3, &json!({"cmd": "leave"}));
         let start = Instant::now();
         assert_eq!(ring.wait_end(3).0.code(), Some(0));
@@ -24,11 +33,23 @@ fn a_clean_leave_is_repaired() {
 #[test]
 fn a_killed_member_is_repaired() {
     for topology in ["ring", "small-world"] {
-        let mut ring = Ring::start(8, &["--topology", topology]);
-        ring.wait_closed(LONG);
+        let mut ring = lean_ring(8, topology);
         ring.kill(3);
         let closed = ring.wait_closed(LONG);
         println!("{topology}: closed {closed:?} after a SIGKILL");
+    }
+}
+
+#[test]
+fn three_adjacent_members_are_killed() {
+    for topology in ["ring", "small-world"] {
+        let mut ring = lean_ring(12, topology);
+        let order = ring.order();
+        for &member in &order[4..7] {
+            ring.kill(member);
+        }
+        let closed = ring.wait_closed(LONG);
+        println!("{topology}: closed {closed:?} after SIGKILL of three adjacent members");
     }
 }
 
