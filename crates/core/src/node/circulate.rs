@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::{Channel, Class, CommandId, Event, InputError, LinkId, Message, Node, TimerKind};
 use crate::identity::{Incarnation, NodeId, Purpose, Signature};
-use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::wire::{Circulate, CirculateAck, Frame, Head, MAX_CIRCULATED, MAX_SEEN};
 
@@ -27,8 +26,10 @@ type Name = (NodeId, Incarnation, u64);
 struct Held {
     circulate: Circulate,
     payload: Bytes,
-    /// Whom it was given to last.
+    /// Whom it was given to last, or will be once there is an open link.
     given_to: Option<NodeId>,
+    /// Whether it was.
+    sent: bool,
     /// Those who have not acknowledged it.
     silent: Vec<NodeId>,
     due: Timestamp,
@@ -193,6 +194,7 @@ impl Node {
             circulate,
             payload,
             given_to: None,
+            sent: false,
             silent: Vec::new(),
             due: now,
             until: now + self.config.circulate_timeout,
@@ -201,43 +203,40 @@ impl Node {
         self.arm_circulate();
     }
 
-    /// Gives a held message to the next living successor that has not been silent; forgets it
-    /// if there is nobody before the origin.
+    /// Gives a held message to the next successor that has not been silent. One that is not
+    /// connected yet is waited for as long as a hop may take: nobody is skipped who is only new.
     fn give_on(&mut self, now: Timestamp, at: usize) {
         let me = self.me;
         let Some(held) = self.circulations.held.get(at) else {
             return;
         };
         let origin = held.circulate.origin;
-        let living = |place: &&Place| {
-            !held.silent.contains(&place.id)
-                && self
-                    .links
-                    .to(place.id)
-                    .is_some_and(super::links::Link::is_member)
-        };
         let next = self
             .ring
             .successors
             .iter()
             .take_while(|place| **place == origin || !origin.is_between(me, **place))
-            .find(living)
+            .find(|place| !held.silent.contains(&place.id))
             .copied();
-        let frame = next.map(|_| Frame {
-            head: Head::Circulate(held.circulate.clone()),
-            payload: held.payload.clone(),
-        });
-        let hop_timeout = self.config.circulate_hop_timeout;
-        let Some(held) = self.circulations.held.get_mut(at) else {
-            return;
-        };
-        held.due = now + hop_timeout;
-        held.given_to = next.map(|place| place.id);
         let link = next
             .and_then(|place| self.links.to(place.id))
+            .filter(|link| link.is_member())
             .map(|link| link.id);
-        if let (Some(link), Some(frame)) = (link, frame) {
-            self.send_buffer(link, Channel::Messages, frame.into());
+        let frame = Frame {
+            head: Head::Circulate(held.circulate.clone()),
+            payload: held.payload.clone(),
+        };
+        let sent = link.is_some_and(|link| self.send_buffer(link, Channel::Messages, frame.into()));
+        let due = now + self.config.circulate_hop_timeout;
+        if let Some(held) = self.circulations.held.get_mut(at) {
+            let given_to = next.map(|place| place.id);
+            // What still waits for the same member does so until its time is over.
+            let still_waits = !sent && !held.sent && next.is_some() && held.given_to == given_to;
+            if !still_waits {
+                held.due = due;
+            }
+            held.given_to = given_to;
+            held.sent = sent;
         }
     }
 
@@ -261,11 +260,14 @@ impl Node {
         self.arm_circulate();
     }
 
-    /// A member has gone: what was given to it is given to the next.
+    /// A member has come or gone: what waits for it, or was given to it, is given on.
     pub(super) fn retry_circulations(&mut self, now: Timestamp) {
         for at in 0..self.circulations.held.len() {
-            let given_to = self.circulations.held[at].given_to;
-            if given_to.is_none_or(|peer| !self.links.is_open_to(peer)) {
+            let held = &self.circulations.held[at];
+            let is_lost = held
+                .given_to
+                .is_none_or(|peer| !self.links.is_open_to(peer));
+            if !held.sent || is_lost {
                 self.give_on(now, at);
             }
         }

@@ -390,6 +390,9 @@ impl Node {
             self.greet(id);
         }
         self.refresh_ring(now);
+        if became_member {
+            self.retry_circulations(now);
+        }
     }
 
     /// A peer takes this node for its successor. If somebody lies between, its table tells.
