@@ -44,7 +44,7 @@ fn contains_word(line: &str, word: &str) -> bool {
         let before = line[..start].chars().next_back();
         let after = line[start + word.len()..].chars().next();
         let joined_before = match before {
-            // `https://example.org/home/`, `./work/`
+            // `https://example.org/home/`, `./home/`
             Some(c) if word.starts_with('/') => joins(c) || "./-~*".contains(c),
             Some(c) => joins(c),
             None => false,
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_it_passes() {
-        let text = "https://example.org/home/ ./work/x mktemp a.XXXXXX mytodo!(x)\n";
+        let text = "https://example.org/home/ ./home/x mktemp a.XXXXXX mytodo!(x)\n";
         assert_eq!(check(&Tree::from([("a.md", text)])), []);
     }
 }
