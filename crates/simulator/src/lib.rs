@@ -30,7 +30,7 @@
 //! [`network`] is the emulator: who reaches whom, how late, and what is lost. `links` imitates
 //! WebRTC on top of it, `line` and `tracker` a WebSocket. `host` is the driver of one node.
 //! [`invariants`] are what must hold, each with its source; [`seeds`] runs a test for many seeds
-//! and says how to repeat the one that failed.
+//! and says how to repeat the one that failed. [`results`] are what a run has shown.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -43,6 +43,7 @@ pub mod network;
 mod queue;
 pub mod random;
 mod resequencer;
+pub mod results;
 pub mod seeds;
 mod simulation;
 mod trace;
