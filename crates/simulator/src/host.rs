@@ -11,7 +11,7 @@ use circlet_core::wire::NodeKind;
 use circlet_core::{Config, Timestamp, Topology};
 
 use crate::line::Lines;
-use crate::links::Links;
+use crate::links::{Links, Volume};
 use crate::queue::Source;
 use crate::random::{Concern, Stream};
 use crate::world::{Event, NodeEvent, NodeIndex, Session, World};
@@ -72,6 +72,8 @@ pub(crate) struct Host {
     random: Stream,
     network_random: Stream,
     events: VecDeque<(Timestamp, NodeNews)>,
+    /// What the links of processes that have ended carried.
+    past_volume: Volume,
     process: Option<Process>,
 }
 
@@ -96,6 +98,7 @@ impl Host {
             random: stream(Concern::Node),
             network_random: stream(Concern::Network),
             events: VecDeque::new(),
+            past_volume: Volume::default(),
             process: None,
             setup,
         }
@@ -241,6 +244,18 @@ impl Host {
         &self.events
     }
 
+    pub(crate) fn take_events(&mut self) -> VecDeque<(Timestamp, NodeNews)> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub(crate) fn volume(&self) -> Volume {
+        let mut volume = self.past_volume;
+        if let Some(links) = self.links() {
+            volume.add(links.volume());
+        }
+        volume
+    }
+
     fn on_timer(&mut self, world: &mut World) {
         let Some(process) = &mut self.process else {
             return;
@@ -332,6 +347,7 @@ impl Host {
                 process.links.close_all(random, world);
             }
             process.lines.close_all(random, world);
+            self.past_volume.add(process.links.volume());
         }
         self.state = state;
         world.network.set_running(self.index, None);

@@ -37,6 +37,7 @@
 mod config;
 mod host;
 pub mod invariants;
+pub mod latency;
 mod line;
 mod links;
 pub mod network;
@@ -52,5 +53,6 @@ mod world;
 
 pub use config::{NodeOptions, SimConfig};
 pub use host::{Ended, HostState};
+pub use links::Volume;
 pub use simulation::{Simulation, Timeout};
 pub use world::{NodeIndex, Session, Violation};

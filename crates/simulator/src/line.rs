@@ -59,9 +59,14 @@ impl LineSender {
         LinePacket::Item { sequence, item }
     }
 
-    /// When something sent now arrives: not before what was sent earlier.
-    pub(crate) fn arrival(&mut self, random: &mut Stream, world: &World) -> Timestamp {
-        let time = world.now + world.network.reliable_delay(random);
+    /// When something sent now, by `node` or to it, arrives: not before what was sent earlier.
+    pub(crate) fn arrival(
+        &mut self,
+        node: NodeIndex,
+        random: &mut Stream,
+        world: &World,
+    ) -> Timestamp {
+        let time = world.now + world.network.tracker_delay(node, random);
         self.arrived_by = time.max(self.arrived_by + Duration::from_micros(1));
         self.arrived_by
     }
@@ -232,7 +237,7 @@ impl Lines {
         let Some(line) = self.lines.get_mut(&tracker) else {
             return;
         };
-        let time = line.sender.arrival(random, world);
+        let time = line.sender.arrival(self.node, random, world);
         if world.network.joins_tracker(self.node) {
             let from = LineEnd {
                 node: self.node,

@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use circlet_core::node::TrackerId;
 
-use crate::random::Stream;
+use crate::latency::LatencyModel;
+use crate::random::{Stream, mix};
 use crate::world::NodeIndex;
 
 /// How the network and the connections over it behave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkConfig {
-    /// One-way latency, uniform. Default 5 to 15 ms: members in one country.
-    pub latency: RangeInclusive<Duration>,
+    /// One-way latency. Default uniform, 5 to 15 ms: members in one country. Trackers are where
+    /// the first member is.
+    pub latency: LatencyModel,
     /// Probability that a message is lost. Default 0.
     pub loss: f64,
     /// Time after which what was lost is sent again; doubles each time, five times. Default
@@ -28,6 +30,14 @@ pub struct NetworkConfig {
     /// Bytes a second of one link in one direction; `None`: links are infinitely fast, and what is
     /// sent counts as sent at once. Default 12,500,000: 100 Mbit/s.
     pub bandwidth: Option<u64>,
+    /// Bytes a second that a node's links send together; `None`, the default: no such limit. What
+    /// trackers and their nodes exchange is not counted.
+    pub uplink: Option<u64>,
+    /// Bytes a second that a node's links receive together; `None`, the default: no such limit.
+    pub downlink: Option<u64>,
+    /// Share of all pairs of nodes that can never have a link. Which ones follows from the
+    /// simulation's seed. Default 0.
+    pub unconnectable: f64,
     /// Time that a connection takes to make its offer or answer, and then its candidate. Default
     /// 1 to 5 ms.
     pub gathering: RangeInclusive<Duration>,
@@ -51,10 +61,13 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         let ms = Duration::from_millis;
         Self {
-            latency: ms(5)..=ms(15),
+            latency: LatencyModel::from(ms(5)..=ms(15)),
             loss: 0.0,
             retransmission_timeout: ms(300),
             bandwidth: Some(12_500_000),
+            uplink: None,
+            downlink: None,
+            unconnectable: 0.0,
             gathering: ms(1)..=ms(5),
             handshake: ms(2)..=ms(10),
             connect_timeout: ms(10_000),
@@ -89,6 +102,7 @@ pub enum TrackerReach {
 #[derive(Debug)]
 pub struct Network {
     config: NetworkConfig,
+    seed: u64,
     sites: Vec<Site>,
     tracker_reach: TrackerReach,
     blocked: BTreeSet<(NodeIndex, NodeIndex)>,
@@ -107,10 +121,14 @@ struct Site {
 /// The group of the nodes that a partition does not name, and of all without one.
 const REST: usize = usize::MAX;
 
+/// The place of the trackers, for the latency.
+const TRACKERS: NodeIndex = NodeIndex(0);
+
 impl Network {
-    pub(crate) fn new(config: NetworkConfig, trackers: u16) -> Self {
+    pub(crate) fn new(config: NetworkConfig, seed: u64, trackers: u16) -> Self {
         Self {
             config,
+            seed,
             sites: Vec::new(),
             tracker_reach: TrackerReach::Everybody,
             blocked: BTreeSet::new(),
@@ -175,7 +193,9 @@ impl Network {
     #[must_use]
     pub fn joins(&self, a: NodeIndex, b: NodeIndex) -> bool {
         let group = |node: NodeIndex| self.sites.get(node.0 as usize).map(|site| site.group);
-        group(a) == group(b) && !self.blocked.contains(&(a.min(b), a.max(b)))
+        group(a) == group(b)
+            && !self.blocked.contains(&(a.min(b), a.max(b)))
+            && !is_unconnectable(self.seed, self.config.unconnectable, a, b)
     }
 
     /// Whether a node reaches the trackers' machine.
@@ -207,9 +227,19 @@ impl Network {
             .is_some_and(|up| *up)
     }
 
+    /// How long a message between a node and a tracker takes.
+    pub(crate) fn tracker_delay(&self, node: NodeIndex, random: &mut Stream) -> Duration {
+        self.reliable_delay(node, TRACKERS, random)
+    }
+
     /// How long a message takes that is sent again until it arrives.
-    pub(crate) fn reliable_delay(&self, random: &mut Stream) -> Duration {
-        let mut delay = random.between(&self.config.latency);
+    pub(crate) fn reliable_delay(
+        &self,
+        from: NodeIndex,
+        to: NodeIndex,
+        random: &mut Stream,
+    ) -> Duration {
+        let mut delay = self.config.latency.draw(from.0, to.0, random.word());
         let mut attempt = 0;
         while attempt < 16 && random.chance(self.config.loss) {
             delay += self.backoff(attempt);
@@ -219,8 +249,13 @@ impl Network {
     }
 
     /// How long a message takes that is sent once, `None` if it is lost.
-    pub(crate) fn unreliable_delay(&self, random: &mut Stream) -> Option<Duration> {
-        let delay = random.between(&self.config.latency);
+    pub(crate) fn unreliable_delay(
+        &self,
+        from: NodeIndex,
+        to: NodeIndex,
+        random: &mut Stream,
+    ) -> Option<Duration> {
+        let delay = self.config.latency.draw(from.0, to.0, random.word());
         (!random.chance(self.config.loss)).then_some(delay)
     }
 
@@ -228,13 +263,23 @@ impl Network {
     pub(crate) fn backoff(&self, attempt: u32) -> Duration {
         self.config.retransmission_timeout * (1 << attempt.min(5))
     }
+}
 
-    /// The time that `bytes` occupy a link.
-    pub(crate) fn occupancy(&self, bytes: usize) -> Duration {
-        self.config.bandwidth.map_or(Duration::ZERO, |bandwidth| {
-            Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / bandwidth.max(1))
-        })
-    }
+/// The time that `bytes` take at so many bytes a second.
+pub(crate) fn occupancy(bytes: usize, bandwidth: Option<u64>) -> Duration {
+    bandwidth.map_or(Duration::ZERO, |bandwidth| {
+        Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / bandwidth.max(1))
+    })
+}
+
+/// Whether two nodes are of the `share` of pairs that can never have a link. It is a hash of the
+/// two and the seed that decides, so no list of pairs has to be kept.
+#[must_use]
+pub fn is_unconnectable(seed: u64, share: f64, a: NodeIndex, b: NodeIndex) -> bool {
+    // Saturates at both ends; 0 has to be nobody and 1 everybody.
+    let threshold = (share * 2f64.powi(64)) as u64;
+    let pair = u64::from(a.0.min(b.0)) << 32 | u64::from(a.0.max(b.0));
+    threshold > 0 && a != b && mix(mix(seed) ^ mix(pair)) <= threshold
 }
 
 #[cfg(test)]
@@ -247,7 +292,7 @@ mod tests {
             loss,
             ..NetworkConfig::default()
         };
-        let mut network = Network::new(config, 1);
+        let mut network = Network::new(config, 1, 1);
         for node in 0..4 {
             network.set_running(NodeIndex(node), Some(0));
         }
@@ -281,22 +326,41 @@ mod tests {
     fn loss_delays_what_is_reliable_and_drops_the_rest() {
         let mut random = Stream::fork(1, Concern::Network, 0);
         let (lossy, sound) = (network(0.5), network(0.0));
-        let latest = *sound.config.latency.end();
+        let latest = sound.config.latency.greatest();
+        let [a, b] = [0, 1].map(NodeIndex);
         let draws = 1000;
         let dropped = (0..draws)
-            .filter(|_| lossy.unreliable_delay(&mut random).is_none())
+            .filter(|_| lossy.unreliable_delay(a, b, &mut random).is_none())
             .count();
         let delayed = (0..draws)
-            .filter(|_| lossy.reliable_delay(&mut random) > latest)
+            .filter(|_| lossy.reliable_delay(a, b, &mut random) > latest)
             .count();
         assert!((400..600).contains(&dropped), "{dropped}");
         assert!((400..600).contains(&delayed), "{delayed}");
-        assert!((0..draws).all(|_| sound.reliable_delay(&mut random) <= latest));
+        assert!((0..draws).all(|_| sound.reliable_delay(a, b, &mut random) <= latest));
     }
 
     #[test]
     fn bytes_take_their_time() {
-        let network = network(0.0);
-        assert_eq!(network.occupancy(12_500), Duration::from_millis(1));
+        assert_eq!(
+            occupancy(12_500, Some(12_500_000)),
+            Duration::from_millis(1)
+        );
+        assert_eq!(occupancy(12_500, None), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_share_of_pairs_that_cannot_connect_is_as_set() {
+        let count = |seed, share| {
+            let pairs = (0..200).flat_map(|a| (0..a).map(move |b| (NodeIndex(a), NodeIndex(b))));
+            pairs
+                .filter(|(a, b)| is_unconnectable(seed, share, *a, *b))
+                .inspect(|(a, b)| assert!(is_unconnectable(seed, share, *b, *a)))
+                .count()
+        };
+        // Of 19,900 pairs.
+        assert_eq!((count(1, 0.0), count(1, 1.0)), (0, 19_900));
+        assert!(count(1, 0.2).abs_diff(3_980) < 200, "{}", count(1, 0.2));
+        assert!(count(2, 0.2) != count(1, 0.2));
     }
 }

@@ -41,12 +41,15 @@ impl Stream {
         &mut self.0
     }
 
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A number below `bound`, zero if that is zero. Skewed by less than 2^-32 for the bounds
     /// that occur here.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let wide = u128::from(self.0.next_u64()) * u128::from(bound);
-        // The upper half of a product of two 64-bit numbers fits.
-        (wide >> 64) as u64
+        scale(self.word(), bound)
     }
 
     /// A duration in the range, to the microsecond.
@@ -79,6 +82,11 @@ impl Stream {
         self.0.fill_bytes(&mut bytes);
         bytes
     }
+}
+
+/// A random word as a number below `bound`: the upper half of the product of the two.
+pub(crate) const fn scale(word: u64, bound: u64) -> u64 {
+    ((word as u128 * bound as u128) >> 64) as u64
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).

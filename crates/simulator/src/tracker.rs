@@ -98,7 +98,8 @@ impl TrackerHost {
         };
         world.network.set_tracker_up(self.id, false);
         for mut client in process.clients.into_values() {
-            let time = client.sender.arrival(&mut self.network_random, world);
+            let random = &mut self.network_random;
+            let time = client.sender.arrival(client.end.node, random, world);
             self.deliver(client.end, LinePacket::Reset, time, world);
         }
     }
@@ -164,7 +165,8 @@ impl TrackerHost {
                 _,
             ) => {}
             _ => {
-                let time = world.now + world.network.reliable_delay(&mut self.network_random);
+                let random = &mut self.network_random;
+                let time = world.now + world.network.tracker_delay(from.node, random);
                 self.deliver(from, LinePacket::Reset, time, world);
             }
         }
@@ -344,8 +346,8 @@ impl TrackerHost {
                 .map(|client| &mut client.sender)
         });
         let time = match sender {
-            Some(sender) => sender.arrival(random, world),
-            None => world.now + world.network.reliable_delay(random),
+            Some(sender) => sender.arrival(to.node, random, world),
+            None => world.now + world.network.tracker_delay(to.node, random),
         };
         self.deliver(to, packet, time, world);
     }

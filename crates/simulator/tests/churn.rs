@@ -41,7 +41,7 @@ fn random_config(seed: u64) -> SimConfig {
 fn random_network(random: &mut Stream) -> NetworkConfig {
     let low = random.below(30);
     NetworkConfig {
-        latency: ms(low)..=ms(low + random.below(150)),
+        latency: (ms(low)..=ms(low + random.below(150))).into(),
         loss: [0.0, 0.01, 0.1][random.below(3) as usize],
         bandwidth: [None, Some(1_000_000), Some(12_500_000)][random.below(3) as usize],
         path_timeouts: random.chance(0.5).then_some(PathTimeouts {

@@ -17,6 +17,8 @@ pub(crate) enum LinkEvent {
     Local(Box<Signal>),
     /// Something came over the network.
     Packet { from: LinkEnd, packet: Packet },
+    /// It is through the node's downlink too.
+    Arrived { from: LinkEnd, packet: Packet },
     /// Something sent did not arrive, and it has been noticed.
     Undelivered { packet: Packet, attempt: u32 },
     /// It has computed what opens it.
@@ -45,6 +47,14 @@ pub(crate) enum Packet {
 }
 
 impl Packet {
+    /// What it weighs on an uplink or downlink: only frames do.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Frame { frame, .. } => frame.size(),
+            Self::Hello | Self::HelloAck | Self::Close => 0,
+        }
+    }
+
     /// Whether it is sent again until it arrives.
     pub(super) const fn is_reliable(&self) -> bool {
         match self {
@@ -64,7 +74,7 @@ impl LinkEvent {
                 link,
                 signal: *signal,
             }),
-            Self::Packet { packet, .. } => match packet {
+            Self::Packet { packet, .. } | Self::Arrived { packet, .. } => match packet {
                 Packet::Frame { channel, frame, .. } => Some(Input::Frame {
                     link,
                     channel,

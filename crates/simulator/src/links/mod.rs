@@ -16,6 +16,7 @@ use circlet_core::node::{Channel, DownReason, Input, LinkId, Role};
 use circlet_core::wire::{FrameBuf, Signal, Wish};
 use circlet_core::{Timestamp, Topology};
 
+use crate::network::occupancy;
 use crate::queue::Source;
 use crate::random::Stream;
 use crate::world::{Event, LinkEnd, NodeEvent, NodeIndex, World};
@@ -35,6 +36,27 @@ pub(crate) struct Links {
     encode: bool,
     ends: BTreeMap<LinkId, End>,
     used: BTreeSet<LinkId>,
+    /// When the last byte given so far has left the node's uplink.
+    uplink_until: Timestamp,
+    /// When the last byte that has come so far is through the node's downlink.
+    downlink_until: Timestamp,
+    volume: Volume,
+}
+
+/// Bytes of frames that a node's links have carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Sent, each frame once.
+    pub sent_bytes: u64,
+    /// Received while the link was open at this end.
+    pub received_bytes: u64,
+}
+
+impl Volume {
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.sent_bytes += other.sent_bytes;
+        self.received_bytes += other.received_bytes;
+    }
 }
 
 impl Links {
@@ -46,6 +68,9 @@ impl Links {
             encode,
             ends: BTreeMap::new(),
             used: BTreeSet::new(),
+            uplink_until: Timestamp::ZERO,
+            downlink_until: Timestamp::ZERO,
+            volume: Volume::default(),
         }
     }
 
@@ -146,9 +171,13 @@ impl Links {
         };
         let frame = if self.encode { frame.encoded() } else { frame };
         let bytes = frame.size();
-        end.busy_until = end.busy_until.max(world.now) + world.network.occupancy(bytes);
+        self.volume.sent_bytes += bytes as u64;
+        let config = world.network.config();
+        self.uplink_until = self.uplink_until.max(world.now) + occupancy(bytes, config.uplink);
+        let through_link = end.busy_until.max(world.now) + occupancy(bytes, config.bandwidth);
+        end.busy_until = through_link.max(self.uplink_until);
         let sequence = end.next_sequence(channel);
-        let credit = if world.network.config().bandwidth.is_none() {
+        let credit = if config.bandwidth.is_none() && config.uplink.is_none() {
             Some(bytes)
         } else {
             let report = end.unreported.is_empty();
@@ -177,11 +206,19 @@ impl Links {
         world: &mut World,
         inputs: &mut VecDeque<Input>,
     ) {
-        if let LinkEvent::Packet { from, packet } = &event
-            && !world.network.joins(from.node, self.node)
-        {
-            return self.lose(*from, packet, world);
-        }
+        let event = match event {
+            LinkEvent::Packet { from, packet } => {
+                if !world.network.joins(from.node, self.node) {
+                    return self.lose(from, &packet, world);
+                }
+                let through = self.through_downlink(&packet, world);
+                if through > world.now {
+                    return self.at(link, through, LinkEvent::Arrived { from, packet }, world);
+                }
+                LinkEvent::Arrived { from, packet }
+            }
+            event => event,
+        };
         let Some(end) = self.ends.get_mut(&link) else {
             if random.chance(world.network.config().late_events) {
                 inputs.extend(event.late_input(link));
@@ -193,7 +230,7 @@ impl Links {
                 link,
                 signal: *signal,
             }),
-            LinkEvent::Packet { from, packet } => {
+            LinkEvent::Packet { from, packet } | LinkEvent::Arrived { from, packet } => {
                 if end.remote == Some(from) {
                     self.on_packet(link, packet, random, world, inputs);
                 }
@@ -263,6 +300,19 @@ impl Links {
             .map(|(link, end)| (*link, end.peer))
     }
 
+    /// What the links have carried so far.
+    pub(crate) const fn volume(&self) -> Volume {
+        self.volume
+    }
+
+    /// When a packet that has come now is through the node's downlink: never before those that
+    /// came earlier.
+    fn through_downlink(&mut self, packet: &Packet, world: &World) -> Timestamp {
+        let occupancy = occupancy(packet.size(), world.network.config().downlink);
+        self.downlink_until = self.downlink_until.max(world.now) + occupancy;
+        self.downlink_until
+    }
+
     fn on_packet(
         &mut self,
         link: LinkId,
@@ -281,6 +331,7 @@ impl Links {
                 sequence,
                 frame,
             } => {
+                self.volume.received_bytes += frame.size() as u64;
                 let frames = end.receive(channel, sequence, frame);
                 if end.stage == Stage::Open {
                     inputs.extend(frames.into_iter().map(|frame| Input::Frame {
@@ -386,7 +437,7 @@ impl Links {
             return;
         }
         let Some(to) = end.remote else { return };
-        let delay = world.network.reliable_delay(random);
+        let delay = world.network.reliable_delay(self.node, to.node, random);
         let after_frames = end.arrived_by + Duration::from_micros(1);
         let time = (world.now + delay).max(after_frames);
         self.deliver(link, to, time, Packet::Close, world);
@@ -422,8 +473,8 @@ impl Links {
             return;
         }
         let delay = if packet.is_reliable() {
-            world.network.reliable_delay(random)
-        } else if let Some(delay) = world.network.unreliable_delay(random) {
+            world.network.reliable_delay(self.node, to.node, random)
+        } else if let Some(delay) = world.network.unreliable_delay(self.node, to.node, random) {
             delay
         } else {
             return;

@@ -26,7 +26,7 @@ impl Bench {
     fn new(config: NetworkConfig) -> Self {
         let mut queue = EventQueue::new();
         let sources = [queue.add_source(), queue.add_source()];
-        let mut network = Network::new(config, 0);
+        let mut network = Network::new(config, 1, 0);
         for node in [0, 1] {
             network.set_running(NodeIndex(node), Some(1));
         }
@@ -280,6 +280,50 @@ fn every_byte_is_reported_as_sent_once() {
         })
         .sum();
     assert_eq!(reported, total);
+}
+
+#[test]
+fn uplink_and_downlink_let_so_many_bytes_through() {
+    let narrow = Some(1_000);
+    let no_limit = NetworkConfig {
+        bandwidth: None,
+        ..NetworkConfig::default()
+    };
+    let (up, down) = (no_limit.clone(), no_limit.clone());
+    let configs = [
+        NetworkConfig {
+            uplink: narrow,
+            ..up
+        },
+        NetworkConfig {
+            downlink: narrow,
+            ..down
+        },
+    ];
+    for config in configs {
+        let mut bench = Bench::connected(config);
+        let size = circlet_core::wire::FrameBuf::from(Frame::from(Ping { stamp: 1 })).size();
+        let through_in_a_second = 1_000 / size;
+        let sent: Vec<_> = (0..3 * through_in_a_second as u64).collect();
+        for stamp in &sent {
+            bench.send(0, Channel::Messages, *stamp);
+        }
+        bench.act(0, |links, random, world| links.close(LINK, random, world));
+        bench.run(secs(1));
+        let came = bench.stamps(1).len();
+        // What takes up to 15 ms on its way is not there yet.
+        let slack = 1 + through_in_a_second / 50;
+        assert!(
+            came.abs_diff(through_in_a_second) <= slack,
+            "{came} of {size} bytes"
+        );
+        bench.run(secs(3));
+        assert_eq!(bench.stamps(1), sent);
+        assert_eq!(bench.inputs[1].last(), Some(&DOWN(DownReason::Closed)));
+        let bytes = (sent.len() * size) as u64;
+        assert_eq!(bench.ends[0].volume().sent_bytes, bytes);
+        assert_eq!(bench.ends[1].volume().received_bytes, bytes);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::Simulation;
 use crate::host::{Host, HostState};
 use crate::invariants::delivery::Ledger;
 use crate::invariants::{links, ring};
+use crate::links::Volume;
 use crate::world::{NodeIndex, Session, Violation};
 
 /// Looking.
@@ -67,6 +68,20 @@ impl Simulation {
     /// What a node has told its application, the oldest first, of all its sessions.
     pub fn events(&self, node: NodeIndex) -> impl Iterator<Item = &(Timestamp, NodeNews)> {
         self.host(node).events().iter()
+    }
+
+    /// Takes what [`Simulation::events`] gives, so that it is not kept.
+    pub fn take_events(
+        &mut self,
+        node: NodeIndex,
+    ) -> impl Iterator<Item = (Timestamp, NodeNews)> + use<> {
+        self.hosts[node.0 as usize].take_events().into_iter()
+    }
+
+    /// What a node's links have carried, in all its sessions.
+    #[must_use]
+    pub fn volume(&self, node: NodeIndex) -> Volume {
+        self.host(node).volume()
     }
 
     /// A tracker's table, `None` if it does not run.

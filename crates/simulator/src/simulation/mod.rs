@@ -75,7 +75,7 @@ impl Simulation {
         let mut world = World {
             now: Timestamp::ZERO,
             queue: EventQueue::new(),
-            network: Network::new(config.network.clone(), config.trackers),
+            network: Network::new(config.network.clone(), config.seed, config.trackers),
             trace: Trace::new(config.trace_lines),
             ledger: Ledger::default(),
             violations: Vec::new(),
@@ -158,7 +158,8 @@ impl Simulation {
         Ok(self.world.now.since(start))
     }
 
-    fn run_to(&mut self, end: Timestamp) {
+    /// Lets time pass up to `end`, if that is still to come; what is due then happens too.
+    pub fn run_to(&mut self, end: Timestamp) {
         while self.world.queue.next_time().is_some_and(|time| time <= end) {
             let Some((time, event)) = self.world.queue.pop() else {
                 break;
@@ -176,7 +177,7 @@ impl Simulation {
                 }
             }
         }
-        self.world.now = end;
+        self.world.now = self.world.now.max(end);
     }
 }
 
