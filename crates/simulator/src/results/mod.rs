@@ -5,6 +5,8 @@
 //! many threads: equal runs give equal bytes when they are written.
 
 mod distribution;
+mod drawing;
+mod graph;
 
 use serde::{Deserialize, Serialize};
 
@@ -311,7 +313,7 @@ impl GraphMetrics {
     }
 }
 
-/// The overlay, or an even sample of it, to be drawn.
+/// The overlay, or a part of it, to be drawn: see [`Drawing::of`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drawing {
     /// When, in virtual seconds.
@@ -338,6 +340,8 @@ pub struct DrawnMember {
     pub turn: f64,
     /// Whether it is alive.
     pub alive: bool,
+    /// Whether all its links are drawn; otherwise it is shown as the end of some.
+    pub whole: bool,
 }
 
 /// A link in a drawing.
