@@ -2,6 +2,16 @@
 
 use core::time::Duration;
 
+/// Which way round the ring messages go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Routing {
+    /// To whoever is nearest to the receiver, on either side.
+    #[default]
+    BothWays,
+    /// Clockwise only, never past the receiver, as in Chord (ToN 2003, section IV).
+    Clockwise,
+}
+
 /// How a node behaves. Every default names its source, or says "guess".
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -13,6 +23,11 @@ pub struct Config {
     /// Own long links k. Default 8: 4.0 mean hops at 10,000 members with lookahead (measured
     /// with a prototype; Symphony, USITS 2003, section 3).
     pub long_links: usize,
+    /// Whether neighbours are told all links, and messages routed with one step of lookahead.
+    /// Default true: 4.0 mean hops against 5.8 at 10,000 members (measured with a prototype).
+    pub lookahead: bool,
+    /// Which way messages go. Default both ways round: DESIGN, section 5.
+    pub routing: Routing,
     /// Links of all sorts that a node holds at most. Default 48: 2 x 4 ring links wanted, as
     /// many wanted by others, 8 own and 16 accepted long links, and 8 in transition. Guess.
     pub max_links: usize,
@@ -111,6 +126,8 @@ impl Default for Config {
             list_len: 8,
             ring_links: 4,
             long_links: 8,
+            lookahead: true,
+            routing: Routing::BothWays,
             max_links: 48,
             heartbeat: Duration::from_secs(1),
             probe_interval: Duration::from_millis(300),

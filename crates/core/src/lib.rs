@@ -82,6 +82,7 @@ extern crate alloc;
 mod config;
 pub mod identity;
 pub mod node;
+pub mod overlay;
 pub mod ring;
 pub mod room;
 mod time;
@@ -89,6 +90,6 @@ mod topology;
 pub mod tracker;
 pub mod wire;
 
-pub use config::Config;
+pub use config::{Config, Routing};
 pub use time::Timestamp;
 pub use topology::{ParseTopologyError, Topology, Wanted};

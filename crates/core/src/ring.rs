@@ -52,6 +52,40 @@ impl fmt::Display for Position {
     }
 }
 
+/// What names a member on the ring: it has a position, and an order in which equal positions
+/// differ. `Ord` orders by position first.
+///
+/// A [`Place`] is one; a simulation of a million members has a smaller one.
+pub trait Member: Copy + Ord + fmt::Debug {
+    /// Where it is.
+    fn position(self) -> Position;
+
+    /// Whether `self` lies strictly between `from` and `to`, going clockwise.
+    ///
+    /// With `from == to` the interval is the whole ring but that one place (Chord, ToN 2003,
+    /// section IV; Zave 2017, section 2).
+    #[must_use]
+    fn is_between(self, from: Self, to: Self) -> bool {
+        match from.cmp(&to) {
+            Ordering::Less => from < self && self < to,
+            Ordering::Greater => from < self || self < to,
+            Ordering::Equal => self != from,
+        }
+    }
+
+    /// Orders `a` and `b` by which comes first going clockwise from `self`; `self` comes last.
+    #[must_use]
+    fn clockwise_order(self, a: Self, b: Self) -> Ordering {
+        if a == b {
+            Ordering::Equal
+        } else if a != self && (b == self || a.is_between(self, b)) {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        }
+    }
+}
+
 /// A member's place on the ring: its position, ties broken by its NodeId.
 ///
 /// Frames carry the NodeId alone; [`Frame::decode`](crate::wire::Frame::decode) computes the
@@ -73,30 +107,11 @@ impl Place {
             id,
         }
     }
+}
 
-    /// Whether `self` lies strictly between `from` and `to`, going clockwise.
-    ///
-    /// With `from == to` the interval is the whole ring but that one place (Chord, ToN 2003,
-    /// section IV; Zave 2017, section 2).
-    #[must_use]
-    pub fn is_between(self, from: Self, to: Self) -> bool {
-        match from.cmp(&to) {
-            Ordering::Less => from < self && self < to,
-            Ordering::Greater => from < self || self < to,
-            Ordering::Equal => self != from,
-        }
-    }
-
-    /// Orders `a` and `b` by which comes first going clockwise from `self`; `self` comes last.
-    #[must_use]
-    pub fn clockwise_order(self, a: Self, b: Self) -> Ordering {
-        if a == b {
-            Ordering::Equal
-        } else if a != self && (b == self || a.is_between(self, b)) {
-            Ordering::Less
-        } else {
-            Ordering::Greater
-        }
+impl Member for Place {
+    fn position(self) -> Position {
+        self.position
     }
 }
 

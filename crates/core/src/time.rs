@@ -16,6 +16,9 @@ impl Timestamp {
     /// The epoch itself.
     pub const ZERO: Self = Self(0);
 
+    /// The end of time: later than anything that happens.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// A timestamp from microseconds since the epoch.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {

@@ -79,7 +79,7 @@ pub(super) struct Broadcasts {
 impl Node {
     pub(super) fn broadcast(&mut self, id: CommandId, payload: Bytes) -> Result<(), InputError> {
         Self::check_payload(&payload)?;
-        if !self.ring.member {
+        if !self.overlay.is_member() {
             return Err(InputError::NotJoined);
         }
         self.broadcasts.sequence += 1;
@@ -273,7 +273,7 @@ impl Node {
         if requests.is_empty() {
             return;
         }
-        let open: Vec<_> = self.links.members().map(|link| link.id).collect();
+        let open = self.member_links();
         for request in requests {
             for id in &open {
                 self.send(*id, Channel::Control, request.clone());

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::{Channel, Class, CommandId, Event, InputError, LinkId, Message, Node, TimerKind};
 use crate::identity::{Incarnation, NodeId, Purpose, Signature};
+use crate::ring::Member;
 use crate::time::Timestamp;
 use crate::wire::{Circulate, CirculateAck, Frame, Head, MAX_CIRCULATED, MAX_SEEN};
 
@@ -88,10 +89,10 @@ impl Node {
         if self.circulations.own.len() >= MAX_HELD {
             return Err(InputError::Full);
         }
-        if !self.ring.member {
+        if !self.overlay.is_member() {
             return Err(InputError::NotJoined);
         }
-        if self.ring.successors.is_empty() {
+        if self.overlay.successors().is_empty() {
             self.event(Event::Circulated {
                 id: command,
                 seen: Vec::new(),
@@ -212,16 +213,15 @@ impl Node {
         };
         let origin = held.circulate.origin;
         let next = self
-            .ring
-            .successors
+            .overlay
+            .successors()
             .iter()
             .take_while(|place| **place == origin || !origin.is_between(me, **place))
             .find(|place| !held.silent.contains(&place.id))
             .copied();
         let link = next
-            .and_then(|place| self.links.to(place.id))
-            .filter(|link| link.is_member())
-            .map(|link| link.id);
+            .and_then(|place| self.open_link(place))
+            .filter(|link| self.leads_to_member(*link));
         let frame = Frame {
             head: Head::Circulate(held.circulate.clone()),
             payload: held.payload.clone(),

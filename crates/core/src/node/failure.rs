@@ -29,10 +29,11 @@ impl Node {
         if link.unanswered == 0 {
             return Ok(());
         }
-        let (was_suspect, peer) = (link.is_suspect(), link.peer.id);
+        let (was_suspect, peer) = (link.is_suspect(), link.peer);
         link.unanswered = 0;
         if was_suspect {
-            self.link_event(peer, Some(LinkState::Open));
+            self.overlay.on_suspect(peer, false);
+            self.link_event(peer.id, Some(LinkState::Open));
         }
         self.timers
             .set(TimerKind::Heartbeat(id), now + self.config.heartbeat);
@@ -63,9 +64,10 @@ impl Node {
             return;
         }
         link.unanswered += 1;
-        let (unanswered, peer) = (link.unanswered, link.peer.id);
+        let (unanswered, peer) = (link.unanswered, link.peer);
         if unanswered == 2 {
-            self.link_event(peer, Some(LinkState::Suspect));
+            self.overlay.on_suspect(peer, true);
+            self.link_event(peer.id, Some(LinkState::Suspect));
         }
         let wait = if unanswered == 1 {
             2 * interval
@@ -134,24 +136,20 @@ impl Node {
         incarnation: Option<Incarnation>,
     ) {
         // A later session of the same identity may be here already.
-        if !self.is_outlived(peer, incarnation) {
-            self.quarantine.add(peer.id, now + self.config.quarantine);
-        }
-        self.links_changed(now);
+        let lives_on = self.is_outlived(peer, incarnation);
         self.tell_gone(now, peer, incarnation);
-        self.refresh_ring(now);
+        self.tell_overlay(now, |overlay, cx| overlay.on_dead(cx, peer, lives_on));
         self.retry_circulations(now);
     }
 
     /// A peer has left and told us: effective at once.
     pub(super) fn on_left(&mut self, now: Timestamp, link: &Link, bye: &Bye) {
         let peer = link.peer;
-        self.quarantine.add(peer.id, now + self.config.quarantine);
-        self.links_changed(now);
-        self.take_over(peer, bye);
         self.tell_gone(now, peer, link.incarnation);
+        self.tell_overlay(now, |overlay, cx| {
+            overlay.on_left(cx, peer, &bye.successors, &bye.predecessors);
+        });
         self.fail_sends_to(peer.id);
-        self.refresh_ring(now);
         self.retry_circulations(now);
     }
 }

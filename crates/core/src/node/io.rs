@@ -564,7 +564,7 @@ pub enum TimerKind {
     /// A link's heartbeat or probe.
     Heartbeat(LinkId),
     /// A link that neither side wants has been kept long enough.
-    Linger(LinkId),
+    Linger,
     /// A connection attempt that takes too long.
     Attempt(LinkId),
     /// The periodic stabilization of the ring.

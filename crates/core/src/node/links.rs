@@ -8,9 +8,7 @@ use super::{Channel, DownReason, Event, InputError, LinkId, Node, Output, Role, 
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
 use crate::time::Timestamp;
-use crate::wire::{
-    Bye, ByeReason, FrameBuf, LinkReport, LinkState, RejectReason, Table, Want, Wish,
-};
+use crate::wire::{Bye, ByeReason, FrameBuf, LinkReport, LinkState, RejectReason, Wish};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -34,11 +32,6 @@ pub(super) struct Link {
     /// The last of the peer's signals that belonged to it.
     pub(super) sequence: u64,
     pub(super) wish: Wish,
-    /// What this node wants it for.
-    pub(super) mine: Want,
-    /// What the peer wants it for.
-    pub(super) theirs: Want,
-    pub(super) table: Table,
     pub(super) heard: Timestamp,
     /// Pings sent since the peer was last heard.
     pub(super) unanswered: u32,
@@ -50,8 +43,6 @@ pub(super) struct Link {
     in_driver: usize,
     waiting: VecDeque<(Channel, FrameBuf)>,
     waiting_bytes: usize,
-    /// A join was asked for, on the table of this version.
-    pub(super) join_asked: Option<u64>,
 }
 
 impl Link {
@@ -62,11 +53,6 @@ impl Link {
     /// Whether the peer has missed more than a heartbeat.
     pub(super) fn is_suspect(&self) -> bool {
         self.unanswered >= 2
-    }
-
-    /// Whether the peer is there and has joined the ring.
-    pub(super) fn is_member(&self) -> bool {
-        self.is_open() && self.table.member
     }
 
     pub(super) fn state(&self) -> LinkState {
@@ -116,19 +102,6 @@ impl Links {
         self.to(peer).is_some_and(Link::is_open)
     }
 
-    /// Members at the other end of open links.
-    pub(super) fn members(&self) -> impl Iterator<Item = &Link> {
-        self.links.iter().filter(|link| link.is_member())
-    }
-
-    /// The peers of this node's own long links, attempts included.
-    pub(super) fn own_long(&self) -> impl Iterator<Item = Place> {
-        self.links
-            .iter()
-            .filter(|link| link.mine.long)
-            .map(|link| link.peer)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.links.len()
     }
@@ -140,20 +113,6 @@ impl Links {
 }
 
 impl Node {
-    /// Begins an attempt to link with `peer`, unless there is one or no way to tell it so.
-    pub(super) fn want_link(&mut self, now: Timestamp, peer: Place, wish: Wish) -> bool {
-        if peer == self.me
-            || self.links.to(peer.id).is_some()
-            || !self.can_signal()
-            || self.links.len() >= self.config.max_links
-        {
-            return false;
-        }
-        let attempt = self.signalling.new_attempt();
-        self.add_link(now, peer, Role::Offerer, attempt, wish, None);
-        true
-    }
-
     pub(super) fn add_link(
         &mut self,
         now: Timestamp,
@@ -165,18 +124,6 @@ impl Node {
     ) -> LinkId {
         let id = LinkId(self.links.next_id);
         self.links.next_id += 1;
-        let none = Want {
-            ring: false,
-            long: false,
-        };
-        let wished = Want {
-            ring: wish == Wish::Ring,
-            long: wish == Wish::Long,
-        };
-        let (mine, theirs) = match role {
-            Role::Offerer => (wished, none),
-            Role::Answerer => (none, wished),
-        };
         self.links.links.push(Link {
             id,
             peer,
@@ -189,9 +136,6 @@ impl Node {
             begun: now,
             sequence: 0,
             wish,
-            mine,
-            theirs,
-            table: Table::default(),
             heard: now,
             unanswered: 0,
             rtt: None,
@@ -200,7 +144,6 @@ impl Node {
             in_driver: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            join_asked: None,
         });
         self.outputs.push_back(Output::OpenLink {
             link: id,
@@ -228,21 +171,8 @@ impl Node {
         self.timers.cancel(TimerKind::Attempt(id));
         self.timers
             .set(TimerKind::Heartbeat(id), now + self.config.heartbeat);
-        self.quarantine.lift(peer.id);
-        // An older link to the same member has served its time.
-        let older: Vec<_> = self
-            .links
-            .iter()
-            .filter(|link| link.peer == peer && link.id != id)
-            .map(|link| link.id)
-            .collect();
-        for old in older {
-            self.close_link(old);
-        }
         self.link_event(peer.id, Some(LinkState::Open));
-        self.links_changed(now);
-        self.send_want(id);
-        self.send_table(id);
+        self.tell_overlay(now, |overlay, cx| overlay.on_opened(cx, peer));
         self.measure(now, id);
         self.greet(id);
         Ok(())
@@ -256,10 +186,10 @@ impl Node {
         _reason: DownReason,
     ) -> Result<(), InputError> {
         let link = self.forget_link(id).ok_or(InputError::Stale)?;
-        if link.is_open() && self.links.to(link.peer.id).is_none() {
+        if link.is_open() {
             // Closed without a word: whoever was there is not there any more.
             self.on_dead(now, link.peer, link.incarnation);
-        } else if !link.is_open() {
+        } else {
             if link.role == Role::Answerer {
                 // If the offerer still waits for an answer, it need not any longer.
                 self.reject(now, link.peer.id, link.attempt, RejectReason::Failed);
@@ -269,18 +199,10 @@ impl Node {
         Ok(())
     }
 
-    /// An attempt has led to nothing. Whoever keeps failing is left alone for longer and longer.
+    /// An attempt has led to nothing, and its link is gone already.
     pub(super) fn on_attempt_failed(&mut self, now: Timestamp, link: &Link) {
         self.counters.links_failed += 1;
-        self.quarantine.add_failure(
-            link.peer.id,
-            now,
-            self.config.answer_timeout / 4,
-            self.config.quarantine,
-        );
-        self.long_link_failed(now, link);
-        self.links_changed(now);
-        self.refresh_ring(now);
+        self.tell_overlay(now, |overlay, cx| overlay.on_failed(cx, link.peer));
     }
 
     pub(super) fn on_attempt_timeout(&mut self, now: Timestamp, id: LinkId) {
@@ -317,12 +239,14 @@ impl Node {
         if self.links.get(id).is_some_and(Link::is_open) {
             let bye = Bye {
                 reason,
-                successors: Self::places(&self.ring.successors),
-                predecessors: Self::places(&self.ring.predecessors),
+                successors: self.overlay.table().successors.clone(),
+                predecessors: self.overlay.table().predecessors.clone(),
             };
             self.send(id, Channel::Control, bye);
         }
-        self.close_link(id);
+        if let Some(link) = self.close_link(id) {
+            self.tell_overlay(self.now, |overlay, cx| overlay.on_closed(cx, link.peer));
+        }
     }
 
     pub(super) fn on_bye(&mut self, now: Timestamp, id: LinkId, bye: &Bye) {
@@ -333,11 +257,14 @@ impl Node {
             ByeReason::Leaving => self.on_left(now, &link, bye),
             // It lives, but not for us: no need to ask again at once.
             ByeReason::Protocol => self.on_attempt_failed(now, &link),
-            ByeReason::Unwanted => self.refresh_ring(now),
+            ByeReason::Unwanted => self.tell_overlay(now, |overlay, cx| {
+                overlay.on_closed(cx, link.peer);
+                overlay.refresh(cx);
+            }),
         }
     }
 
-    /// Closes a connection and forgets it.
+    /// Closes a connection and forgets it; the overlay is to be told by the caller, who knows why.
     pub(super) fn close_link(&mut self, id: LinkId) -> Option<Link> {
         let link = self.forget_link(id)?;
         self.outputs.push_back(Output::CloseLink { link: id });
@@ -346,97 +273,13 @@ impl Node {
 
     fn forget_link(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(id)?;
-        for kind in [
-            TimerKind::Attempt(id),
-            TimerKind::Heartbeat(id),
-            TimerKind::Linger(id),
-        ] {
+        for kind in [TimerKind::Attempt(id), TimerKind::Heartbeat(id)] {
             self.timers.cancel(kind);
-        }
-        if link.is_open() {
-            self.links_changed(self.now);
         }
         if !self.links.is_open_to(link.peer.id) {
             self.link_event(link.peer.id, None);
         }
         Some(link)
-    }
-
-    /// Says what this node wants the link for; closes links that neither side wants.
-    pub(super) fn update_wants(&mut self, now: Timestamp, ring: &[Place]) {
-        let changed: Vec<_> = self
-            .links
-            .links
-            .iter_mut()
-            .filter_map(|link| {
-                let wants = ring.contains(&link.peer);
-                (link.mine.ring != wants).then(|| {
-                    link.mine.ring = wants;
-                    link.id
-                })
-            })
-            .collect();
-        for id in changed {
-            self.want_changed(now, id);
-        }
-    }
-
-    pub(super) fn set_long(&mut self, now: Timestamp, id: LinkId, long: bool) {
-        if let Some(link) = self.links.get_mut(id)
-            && link.mine.long != long
-        {
-            link.mine.long = long;
-            self.want_changed(now, id);
-        }
-    }
-
-    fn want_changed(&mut self, now: Timestamp, id: LinkId) {
-        if self.links.get(id).is_some_and(Link::is_open) {
-            self.send_want(id);
-        }
-        self.check_linger(now, id);
-    }
-
-    fn send_want(&mut self, id: LinkId) {
-        if let Some(link) = self.links.get(id) {
-            let want = link.mine.clone();
-            self.send(id, Channel::Control, want);
-        }
-    }
-
-    pub(super) fn on_want(&mut self, now: Timestamp, id: LinkId, want: Want) {
-        if let Some(link) = self.links.get_mut(id) {
-            link.theirs = want;
-        }
-        self.check_linger(now, id);
-    }
-
-    fn check_linger(&mut self, now: Timestamp, id: LinkId) {
-        let Some(link) = self.links.get(id) else {
-            return;
-        };
-        let wanted = |want: &Want| want.ring || want.long;
-        if !link.is_open() || wanted(&link.mine) || wanted(&link.theirs) {
-            self.timers.cancel(TimerKind::Linger(id));
-        } else {
-            self.timers
-                .set_by(TimerKind::Linger(id), now + self.config.linger);
-        }
-    }
-
-    pub(super) fn on_linger(&mut self, id: LinkId) {
-        self.bye(id, ByeReason::Unwanted);
-    }
-
-    /// How many more links of a sort this node takes from others.
-    pub(super) fn has_room_for(&self, wish: Wish) -> bool {
-        let accepted_long = self
-            .links
-            .iter()
-            .filter(|link| link.theirs.long && !link.mine.ring)
-            .count();
-        self.links.len() < self.config.max_links
-            && (wish == Wish::Ring || accepted_long < 2 * self.config.long_links.max(1))
     }
 
     /// Gives a frame to a link, or keeps it until the link has passed earlier ones on. What no

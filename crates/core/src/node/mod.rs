@@ -10,11 +10,9 @@ mod delivery;
 mod failure;
 mod io;
 mod links;
-mod long_links;
-mod maintenance;
 mod outgoing;
 mod presence;
-mod quarantine;
+mod ring;
 mod routing;
 mod signalling;
 mod timers;
@@ -22,6 +20,7 @@ mod trackers;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -29,11 +28,12 @@ use rand::{Rng, SeedableRng};
 
 use crate::config::Config;
 use crate::identity::{Identity, Incarnation, NodeId};
+use crate::overlay::{Message as OverlayMessage, Overlay};
 use crate::ring::{Place, Position};
 use crate::room::RoomId;
 use crate::time::Timestamp;
-use crate::topology::{Topology, Wanted};
-use crate::wire::{ByeReason, Frame, FrameBuf, Head, NodeKind, Places, WireError};
+use crate::topology::Topology;
+use crate::wire::{ByeReason, Current, Frame, FrameBuf, Head, NodeKind, Stabilize, WireError};
 
 pub use io::*;
 
@@ -41,10 +41,7 @@ use broadcast::Broadcasts;
 use circulate::Circulations;
 use delivery::Delivery;
 use links::Links;
-use long_links::LongLinks;
-use maintenance::Ring;
 use presence::Members;
-use quarantine::Quarantine;
 use signalling::Signalling;
 use timers::Timers;
 use trackers::Trackers;
@@ -81,7 +78,6 @@ pub struct Membership {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
-    wanted: Wanted,
     identity: Identity,
     incarnation: Incarnation,
     room: RoomId,
@@ -96,11 +92,9 @@ pub struct Node {
     outputs: VecDeque<Output>,
     timers: Timers,
     counters: Counters,
-    quarantine: Quarantine,
     links: Links,
     signalling: Signalling,
-    ring: Ring,
-    long: LongLinks,
+    overlay: Overlay<Place>,
     delivery: Delivery,
     broadcasts: Broadcasts,
     circulations: Circulations,
@@ -126,13 +120,13 @@ impl Node {
     ) -> Self {
         let mut stream = || Xoshiro256PlusPlus::from_rng(rng);
         let room = RoomId::open(&membership.room);
+        let me = Place::of(&room, membership.identity.node_id());
         let mut node = Self {
-            wanted: membership.topology.wanted(&config),
             incarnation: membership.incarnation,
             room,
             room_name: membership.room,
             topology: membership.topology,
-            me: Place::of(&room, membership.identity.node_id()),
+            me,
             identity: membership.identity,
             wall_clock: None,
             now,
@@ -140,11 +134,9 @@ impl Node {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             counters: Counters::default(),
-            quarantine: Quarantine::default(),
             links: Links::default(),
             signalling: Signalling::new(stream()),
-            ring: Ring::default(),
-            long: LongLinks::new(stream()),
+            overlay: Overlay::new(me, stream()),
             delivery: Delivery::default(),
             broadcasts: Broadcasts::default(),
             circulations: Circulations::default(),
@@ -155,7 +147,7 @@ impl Node {
             config,
         };
         if membership.trackers == 0 {
-            node.become_member(now);
+            node.tell_overlay(now, Overlay::found);
         }
         node.connect_trackers(now);
         node.finish(now);
@@ -198,14 +190,16 @@ impl Node {
     /// Does what is due. Spurious calls do nothing. Drain [`Node::poll_output`] afterwards.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.now = now;
-        while let Some(kind) = self.timers.pop(now) {
+        while let Some(kind) = self.next_due(now) {
             match kind {
                 TimerKind::Heartbeat(link) => self.on_heartbeat(now, link),
                 TimerKind::Attempt(link) => self.on_attempt_timeout(now, link),
-                TimerKind::Stabilize => self.on_stabilize_timer(now),
-                TimerKind::Tell => self.tell(now),
-                TimerKind::Linger(link) => self.on_linger(link),
-                TimerKind::LongLinks => self.on_long_links_timer(now),
+                TimerKind::Stabilize
+                | TimerKind::Tell
+                | TimerKind::LongLinks
+                | TimerKind::Linger => {
+                    self.tell_overlay(now, Overlay::handle_timeout);
+                }
                 TimerKind::Acknowledge => self.send_acks(),
                 TimerKind::Retransmit => self.on_retransmit_timer(now),
                 TimerKind::Gap => self.on_gap_timer(now),
@@ -220,7 +214,8 @@ impl Node {
     /// When [`Node::handle_timeout`] wants to be called next, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, TimerKind)> {
-        self.timers.next()
+        let timers = self.timers.next().into_iter();
+        timers.chain(self.overlay_timeout()).min()
     }
 
     /// The next thing to do; drain to `None` after [`Node::new`] and after every `handle*`.
@@ -237,11 +232,11 @@ impl Node {
             position: self.me.position,
             incarnation: self.incarnation,
             topology: self.topology,
-            member: self.ring.member,
-            successors: ids(&self.ring.successors),
-            predecessors: ids(&self.ring.predecessors),
+            member: self.overlay.is_member(),
+            successors: ids(self.overlay.successors()),
+            predecessors: ids(self.overlay.predecessors()),
             links: self.link_reports(),
-            long_links: self.links.own_long().map(|place| place.id).collect(),
+            long_links: self.overlay.own_long().map(|place| place.id).collect(),
             members: self.members.list(),
             estimate: self.estimate(),
             counters: self.counters,
@@ -252,6 +247,14 @@ impl Node {
     #[must_use]
     pub fn position(&self) -> Position {
         self.me.position
+    }
+
+    /// Takes the first timer that is due.
+    fn next_due(&mut self, now: Timestamp) -> Option<TimerKind> {
+        self.timers.pop(now).or_else(|| {
+            let (_, kind) = self.overlay_timeout().filter(|(at, _)| *at <= now)?;
+            Some(kind)
+        })
     }
 
     fn on_command(&mut self, now: Timestamp, command: Command) -> Result<(), InputError> {
@@ -290,12 +293,22 @@ impl Node {
             Head::Ping(ping) => self.on_ping(link, &ping),
             Head::Pong(pong) => self.on_pong(now, link, &pong),
             Head::Bye(bye) => self.on_bye(now, link, &bye),
-            Head::Want(want) => self.on_want(now, link, want),
-            Head::Join(_) => self.on_join(link),
-            Head::JoinReply(reply) => self.on_join_reply(now, link, &reply),
-            Head::Stabilize(_) => self.send_table(link),
-            Head::Table(table) => self.on_table(now, link, table),
-            Head::Notify(_) => self.on_notify(now, link),
+            Head::Want(want) => self.on_overlay_message(now, link, OverlayMessage::Want(want)),
+            Head::Join(join) => self.on_overlay_message(now, link, OverlayMessage::Join(join)),
+            Head::JoinReply(reply) => {
+                self.on_overlay_message(now, link, OverlayMessage::JoinReply(reply));
+            }
+            Head::Stabilize(Stabilize { version }) => {
+                self.on_overlay_message(now, link, OverlayMessage::Stabilize { version });
+            }
+            Head::Table(table) => {
+                let table = OverlayMessage::Table(Arc::new(table));
+                self.on_overlay_message(now, link, table);
+            }
+            Head::Current(Current { version }) => {
+                self.on_overlay_message(now, link, OverlayMessage::Current { version });
+            }
+            Head::Notify(_) => self.on_overlay_message(now, link, OverlayMessage::Notify),
             Head::Presence(presence) => self.on_presence(now, link, presence),
             Head::PresenceRequest(_) => self.on_presence_request(link),
             Head::Gone(gone) => self.on_gone(now, link, &gone),
@@ -380,8 +393,8 @@ impl Node {
 
     fn neighbours(&self) -> Neighbours {
         Neighbours {
-            successor: self.ring.successors.first().map(|place| place.id),
-            predecessor: self.ring.predecessors.first().map(|place| place.id),
+            successor: self.overlay.successors().first().map(|place| place.id),
+            predecessor: self.overlay.predecessors().first().map(|place| place.id),
             links: self.link_reports(),
         }
     }
@@ -400,9 +413,5 @@ impl Node {
             let since = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
             unix_ms.saturating_add(since)
         })
-    }
-
-    fn places(places: &[Place]) -> Places {
-        Places::from(places.to_vec())
     }
 }

@@ -9,9 +9,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
-use super::maintenance::Side;
 use super::{Channel, Event, LinkId, Node, TimerKind};
 use crate::identity::{Incarnation, NodeId, Purpose, Signature};
+use crate::overlay::Overlay;
 use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::wire::{FrameBuf, Gone, NodeKind, Presence, PresenceRequest};
@@ -92,17 +92,16 @@ impl Members {
             .collect()
     }
 
-    /// The members next to `me` on one side, as far as they are known.
-    pub(super) fn beside(&self, me: Place, side: Side) -> Vec<Place> {
+    /// The members next to `me` on both sides, as far as they are known.
+    fn near(&self, me: Place) -> Vec<Place> {
         let after = self
             .records
             .range((Bound::Excluded(me), Bound::Unbounded))
             .map(|(place, _)| *place);
         let before = self.records.range(..me).map(|(place, _)| *place);
-        match side {
-            Side::Successors => after.chain(before).take(SUGGESTED).collect(),
-            Side::Predecessors => before.rev().chain(after.rev()).take(SUGGESTED).collect(),
-        }
+        let clockwise = after.clone().chain(before.clone()).take(SUGGESTED);
+        let counter_clockwise = before.rev().chain(after.rev()).take(SUGGESTED);
+        clockwise.chain(counter_clockwise).collect()
     }
 }
 
@@ -131,7 +130,7 @@ impl Node {
 
     fn tell_presence(&mut self, leaving: bool) {
         self.members.revision += 1;
-        let heads = [&self.ring.successors, &self.ring.predecessors];
+        let heads = [self.overlay.successors(), self.overlay.predecessors()];
         let mut presence = Presence {
             node: self.me,
             incarnation: self.incarnation,
@@ -174,7 +173,7 @@ impl Node {
             self.forget_member(now, place, None);
         }
         self.members.gone.retain(|_, (_, until)| now < *until);
-        if self.ring.member {
+        if self.overlay.is_member() {
             self.announce_presence(now);
         }
     }
@@ -219,7 +218,7 @@ impl Node {
             known.is_some_and(|record| record.presence.incarnation < presence.incarnation);
         if buried.is_some() || is_later_session {
             // A later record of somebody believed dead is its own word that it lives.
-            self.quarantine.lift(place.id);
+            self.overlay.on_alive(place);
         }
         self.members.gone.remove(&place);
         self.pass_on(presence.clone(), Some(from_link));
@@ -229,6 +228,7 @@ impl Node {
             heard: now,
         };
         self.members.records.insert(place, record);
+        self.members_changed();
         if is_news {
             self.event(Event::PeerJoined {
                 peer: place.id,
@@ -236,7 +236,7 @@ impl Node {
                 kind,
             });
         }
-        self.refresh_ring(now);
+        self.tell_overlay(now, Overlay::refresh);
     }
 
     fn is_signed_presence(&self, presence: &Presence) -> bool {
@@ -257,11 +257,11 @@ impl Node {
     /// Asks a member for everybody it knows of: the first few, and strangers later, who may
     /// belong to a ring that this one has just met.
     pub(super) fn greet(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id).filter(|link| link.is_member()) else {
+        let Some(link) = self.links.get(id).filter(|_| self.leads_to_member(id)) else {
             return;
         };
         let is_stranger = !self.members.records.contains_key(&link.peer);
-        if self.ring.member && (is_stranger || self.members.asked < ASKED_AT_FIRST) {
+        if self.overlay.is_member() && (is_stranger || self.members.asked < ASKED_AT_FIRST) {
             self.members.asked += 1;
             self.send(id, Channel::Control, PresenceRequest {});
         }
@@ -325,6 +325,12 @@ impl Node {
         }
     }
 
+    /// The overlay takes who is near for hints.
+    fn members_changed(&mut self) {
+        let near = self.members.near(self.me);
+        self.overlay.set_known(near, self.members.len());
+    }
+
     /// Strikes a member off; only a record later than the last one known, or than `last`, will
     /// bring it back.
     fn forget_member(&mut self, now: Timestamp, place: Place, last: Option<Version>) {
@@ -340,6 +346,7 @@ impl Node {
             }
             gone.insert(place, (last, now + self.config.presence_timeout));
         }
+        self.members_changed();
         if let Some(record) = record {
             self.event(Event::PeerLeft {
                 peer: place.id,

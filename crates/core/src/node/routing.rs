@@ -12,8 +12,6 @@ use crate::ring::{Place, Position};
 use crate::time::Timestamp;
 use crate::wire::{Body, Frame, FrameBuf, Head, Hops, Lookup, LookupReply, MAX_PAYLOAD, Routed};
 
-use super::links::Link;
-
 impl Node {
     pub(super) fn check_payload(payload: &Bytes) -> Result<(), InputError> {
         if payload.len() > MAX_PAYLOAD {
@@ -126,7 +124,7 @@ impl Node {
                 Ok(())
             }
             Body::LookupReply(reply) => {
-                self.on_lookup_reply(now, from, reply);
+                self.tell_overlay(now, |overlay, cx| overlay.on_found(cx, from, reply.id));
                 Ok(())
             }
         }
@@ -134,34 +132,13 @@ impl Node {
 
     /// The link on which something for `to` goes on.
     fn next_hop(&self, to: Place, from_link: Option<LinkId>) -> Option<LinkId> {
-        if let Some(direct) = self.links.to(to.id).filter(|link| link.is_open()) {
-            return Some(direct.id);
-        }
-        self.nearest_link(to.position, from_link)
-            .filter(|(_, distance)| *distance < self.me.position.distance(to.position))
-            .map(|(link, _)| link.id)
-            .or_else(|| self.effective_successor().map(|link| link.id))
+        let from = self.peer_of(from_link);
+        let next = self.overlay.next_hop(&self.config, to, from)?;
+        self.open_link(next)
     }
 
-    /// The link whose peer, or whose peer's neighbour, is nearest to `target`, and how near.
-    /// Peers that have missed a heartbeat, and the one that something came from, only if there
-    /// is nobody else.
-    fn nearest_link(&self, target: Position, from: Option<LinkId>) -> Option<(&Link, u64)> {
-        let own = |link: &Link| link.peer.position.distance(target);
-        let ahead = |link: &Link| {
-            let beyond = link.table.links.iter().filter(|place| **place != self.me);
-            beyond
-                .map(|place| place.position.distance(target))
-                .fold(own(link), u64::min)
-        };
-        let best = |any: bool| {
-            self.links
-                .members()
-                .filter(|link| any || (!link.is_suspect() && Some(link.id) != from))
-                .map(|link| (link, ahead(link)))
-                .min_by_key(|(link, ahead)| (*ahead, own(link), link.id))
-        };
-        best(false).or_else(|| best(true))
+    fn peer_of(&self, link: Option<LinkId>) -> Option<Place> {
+        Some(self.links.get(link?)?.peer)
     }
 
     /// Asks who is responsible for `target`. The answer comes as [`LookupReply`].
@@ -173,8 +150,10 @@ impl Node {
             origin: self.me,
             id,
         };
-        if let Some((link, _)) = self.nearest_link(target, None) {
-            let next = link.id;
+        let next = self
+            .overlay
+            .next_for_lookup(&self.config, target, self.me, None);
+        if let Some(next) = next.and_then(|next| self.open_link(next)) {
             self.send(next, Channel::Control, lookup);
         }
     }
@@ -182,18 +161,18 @@ impl Node {
     pub(super) fn on_lookup(&mut self, from_link: LinkId, lookup: &Lookup, buffer: FrameBuf) {
         let hops = lookup.hops.get().saturating_add(1);
         let target = lookup.position();
-        let own = self.me.position.distance(target);
+        let from = self.peer_of(Some(from_link));
         let next = self
-            .nearest_link(target, Some(from_link))
-            .filter(|(link, distance)| *distance < own && link.peer != lookup.origin)
-            .map(|(link, _)| link.id);
+            .overlay
+            .next_for_lookup(&self.config, target, lookup.origin, from)
+            .and_then(|next| self.open_link(next));
         if let Some(next) = next {
             if hops < lookup.hop_limit {
                 self.send_buffer(next, Channel::Control, buffer.with_hops(hops));
             } else {
                 self.counters.dropped += 1;
             }
-        } else if self.ring.member && lookup.origin != self.me {
+        } else if self.overlay.is_member() && lookup.origin != self.me {
             let reply = LookupReply {
                 id: lookup.id,
                 hops,

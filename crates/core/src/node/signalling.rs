@@ -231,7 +231,8 @@ impl Node {
             return;
         }
         // Whoever offers lives.
-        self.quarantine.lift(from);
+        let peer = self.place(from);
+        self.overlay.on_alive(peer);
         let before = self
             .links
             .to(from)
@@ -244,13 +245,13 @@ impl Node {
             }
             // Otherwise the peer has no link any more, or it would not offer one.
             self.close_link(id);
-            self.links_changed(now);
+            self.tell_overlay(now, |overlay, cx| overlay.on_closed(cx, peer));
         }
-        if !self.has_room_for(wish) {
+        if !self.tell_overlay(now, |overlay, cx| overlay.accepts(cx, wish)) {
             self.reject(now, from, attempt, RejectReason::Full);
             return;
         }
-        let peer = self.place(from);
+        self.overlay.on_offered(peer, wish);
         let link = self.add_link(now, peer, Role::Answerer, attempt, wish, Some(incarnation));
         self.outputs.push_back(Output::ApplySignal {
             link,

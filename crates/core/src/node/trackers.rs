@@ -8,7 +8,8 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::{Event, InputError, Node, Output, TimerKind, TrackerId};
-use crate::identity::Purpose;
+use crate::identity::{NodeId, Purpose};
+use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::wire::{Assignment, ErrorCode, SignedSignal, TrackerMessage, VERSION, login_bytes};
 
@@ -61,6 +62,11 @@ impl Trackers {
         (0..u16::try_from(self.all.len()).unwrap_or(u16::MAX)).map(TrackerId)
     }
 
+    /// Whether there is a way to give a signal to somebody without a link.
+    pub(super) fn can_signal(&self) -> bool {
+        self.logged_in().next().is_some()
+    }
+
     fn logged_in(&self) -> impl Iterator<Item = TrackerId> {
         self.ids()
             .zip(&self.all)
@@ -76,11 +82,6 @@ impl Node {
             self.timers.set(TimerKind::Tracker(tracker), timeout);
             self.outputs.push_back(Output::ConnectTracker { tracker });
         }
-    }
-
-    /// Whether there is a way to give a signal to somebody without a link.
-    pub(super) fn can_signal(&self) -> bool {
-        self.trackers.logged_in().next().is_some()
     }
 
     pub(super) fn relay_by_trackers(&mut self, signal: &SignedSignal) {
@@ -207,7 +208,7 @@ impl Node {
     /// A tracker will not have this node. That is the end, unless another one has it or it has
     /// neighbours: then it does without this one.
     fn refused_by(&mut self, now: Timestamp, id: TrackerId, message: String) {
-        if self.can_signal() || self.links.open().next().is_some() {
+        if self.trackers.can_signal() || self.links.open().next().is_some() {
             self.drop_tracker(now, id);
         } else {
             self.end(Event::Refused { message });
@@ -229,20 +230,21 @@ impl Node {
 
     /// Hints whom to turn to. Who is alone in the table founds the ring.
     fn on_assignment(&mut self, now: Timestamp, members: u64, assignment: &Assignment) {
-        for node in &assignment.ring {
-            let place = self.place(*node);
-            self.add_candidate(now, place);
-        }
-        if !self.ring.member {
-            self.start_joining(now);
-            if members <= 1 && self.links.len() == 0 {
-                self.become_member(now);
+        let place = |node: &NodeId| Place::of(&self.room, *node);
+        let ring: Vec<_> = assignment.ring.iter().map(place).collect();
+        let mesh = assignment.mesh.iter().map(place).collect();
+        let is_alone = members <= 1 && self.links.len() == 0;
+        self.tell_overlay(now, |overlay, cx| {
+            for place in ring {
+                overlay.add_candidate(now, place);
             }
-        }
-        self.refresh_ring(now);
-        let mesh = assignment.mesh.iter().map(|node| self.place(*node));
-        let mesh = mesh.collect();
-        self.assign_long_links(mesh);
+            overlay.start_joining(cx);
+            if is_alone {
+                overlay.found(cx);
+            }
+            overlay.refresh(cx);
+            overlay.assign_long_links(mesh);
+        });
     }
 
     /// A newcomer that has got nowhere asks for others.
@@ -324,7 +326,7 @@ impl Node {
     fn report(&mut self, now: Timestamp, id: TrackerId) {
         let neighbours = self.neighbours();
         let message = TrackerMessage::Announce {
-            member: self.ring.member,
+            member: self.overlay.is_member(),
             successor: neighbours.successor,
             predecessor: neighbours.predecessor,
             links: neighbours.links,

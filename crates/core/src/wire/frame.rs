@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::heads::{
-    Body, Broadcast, BroadcastRequest, Bye, Circulate, CirculateAck, Gone, Hops, Join, JoinReply,
-    Lookup, Notify, Ping, Pong, Presence, PresenceRequest, Routed, Stabilize, Table, Want,
+    Body, Broadcast, BroadcastRequest, Bye, Circulate, CirculateAck, Current, Gone, Hops, Join,
+    JoinReply, Lookup, Notify, Ping, Pong, Presence, PresenceRequest, Routed, Stabilize, Table,
+    Want,
 };
 use super::{MAX_FRAME, MAX_LIST, MAX_NAME, MAX_PAYLOAD, MAX_SEEN, WireError, limit};
 use crate::ring::Place;
@@ -60,6 +61,11 @@ macro_rules! heads {
                 Self { head: Head::$name(head), payload: Bytes::new() }
             }
         })*
+        impl From<Head> for Frame {
+            fn from(head: Head) -> Self {
+                Self { head, payload: Bytes::new() }
+            }
+        }
     };
 }
 
@@ -73,6 +79,7 @@ heads! {
     0x12 Stabilize,
     0x13 Table,
     0x14 Notify,
+    0x16 Current,
     0x20 Presence,
     0x21 PresenceRequest,
     0x22 Gone,
@@ -101,6 +108,7 @@ impl Head {
                 limit("successors", bye.successors.len(), MAX_LIST)?;
                 limit("predecessors", bye.predecessors.len(), MAX_LIST)
             }
+            Self::Join(join) => limit("unreachable", join.unreachable.len(), MAX_LIST),
             Self::JoinReply(reply) => {
                 limit("successors", reply.successors.len(), MAX_LIST)?;
                 limit("nearer", reply.nearer.len(), MAX_LIST)
@@ -132,6 +140,7 @@ impl Head {
                 bye.successors.locate(room);
                 bye.predecessors.locate(room);
             }
+            Self::Join(join) => join.unreachable.locate(room),
             Self::JoinReply(reply) => {
                 reply.successors.locate(room);
                 reply.nearer.locate(room);
@@ -153,9 +162,9 @@ impl Head {
             Self::Ping(_)
             | Self::Pong(_)
             | Self::Want(_)
-            | Self::Join(_)
             | Self::Stabilize(_)
             | Self::Notify(_)
+            | Self::Current(_)
             | Self::PresenceRequest(_)
             | Self::BroadcastRequest(_)
             | Self::CirculateAck(_) => {}
@@ -346,13 +355,16 @@ mod tests {
                 ring: true,
                 long: false,
             }),
-            Head::Join(Join {}),
+            Head::Join(Join {
+                unreachable: places(),
+            }),
             Head::JoinReply(JoinReply {
                 accepted: true,
                 successors: places(),
                 nearer: places(),
             }),
-            Head::Stabilize(Stabilize {}),
+            Head::Stabilize(Stabilize { version: 8 }),
+            Head::Current(Current { version: 9 }),
             Head::Table(Table {
                 version: 9,
                 member: true,

@@ -1,60 +1,33 @@
 //! The heads of frames: what each kind of frame says.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Deref;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::NodeKind;
+use super::{NodeKind, Wish};
 use crate::identity::{Incarnation, NodeId, Signature};
+use crate::overlay::List;
 use crate::ring::{Place, Position};
 use crate::room::RoomId;
 
-/// A list of members, cheaply cloned: neighbours' tables are shared, not copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places(Arc<[Place]>);
+/// A list of members; on the wire their NodeIds.
+pub type Places = List<Place>;
+
+/// What a member knows of the ring; see [`overlay::Table`](crate::overlay::Table).
+pub type Table = crate::overlay::Table<Place>;
+
+/// Asks to join; see [`overlay::Join`](crate::overlay::Join).
+pub type Join = crate::overlay::Join<Place>;
+
+/// The answer to [`Join`]; see [`overlay::JoinReply`](crate::overlay::JoinReply).
+pub type JoinReply = crate::overlay::JoinReply<Place>;
 
 impl Places {
     pub(super) fn locate(&mut self, room: &RoomId) {
-        if let Some(places) = Arc::get_mut(&mut self.0) {
-            for place in places {
-                *place = Place::of(room, place.id);
-            }
+        for place in self.get_mut().into_iter().flatten() {
+            *place = Place::of(room, place.id);
         }
-    }
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self(Arc::new([]))
-    }
-}
-
-impl Deref for Places {
-    type Target = [Place];
-
-    fn deref(&self) -> &[Place] {
-        &self.0
-    }
-}
-
-impl From<Vec<Place>> for Places {
-    fn from(places: Vec<Place>) -> Self {
-        Self(places.into())
-    }
-}
-
-impl Serialize for Places {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_ref().serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Places {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::<Place>::deserialize(deserializer).map(Self::from)
     }
 }
 
@@ -113,7 +86,7 @@ pub struct Bye {
 }
 
 /// What the sender wants this link for: kept while either side wants it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Want {
     /// As a ring link.
     pub ring: bool,
@@ -121,38 +94,42 @@ pub struct Want {
     pub long: bool,
 }
 
-/// Asks to join between the receiver and its successor (Zave 2017, Join).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Join {}
+impl Want {
+    /// The link is not wanted.
+    pub const NOTHING: Self = Self {
+        ring: false,
+        long: false,
+    };
 
-/// The answer to [`Join`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JoinReply {
-    /// Whether the joiner lies between the sender and its successor: it is a member now.
-    pub accepted: bool,
-    /// The sender's successor list, the joiner's own from now on if accepted.
-    pub successors: Places,
-    /// Members near the joiner: up to 4 before it, nearest first, then up to 4 after it.
-    pub nearer: Places,
+    /// What a new link is wanted for.
+    #[must_use]
+    pub const fn of(wish: Wish) -> Self {
+        Self {
+            ring: matches!(wish, Wish::Ring),
+            long: matches!(wish, Wish::Long),
+        }
+    }
+
+    /// Whether the link is wanted at all.
+    #[must_use]
+    pub const fn anything(self) -> bool {
+        self.ring || self.long
+    }
 }
 
-/// Asks for the receiver's [`Table`] (Zave 2017, StabilizeFromSuccessor).
+/// Asks for the receiver's [`Table`] if it has a newer one (Zave 2017,
+/// StabilizeFromSuccessor).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stabilize {}
-
-/// What a member knows of the ring: sent when a link opens, on change, and when asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
-    /// Grows with each change, so that an older table never replaces a newer one.
+pub struct Stabilize {
+    /// The version that the sender has, 0 for none.
     pub version: u64,
-    /// Whether the sender has joined.
-    pub member: bool,
-    /// Its successor list, nearest first; ends before itself when it has met everybody.
-    pub successors: Places,
-    /// Its predecessor list, likewise.
-    pub predecessors: Places,
-    /// Everybody it has an open link to: for one step of lookahead.
-    pub links: Places,
+}
+
+/// The answer to [`Stabilize`] if there is no newer table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// The version of the sender's table.
+    pub version: u64,
 }
 
 /// Tells the receiver that the sender takes it for its successor (Zave 2017, Rectify).

@@ -10,9 +10,9 @@ mod tracker;
 
 pub use frame::{Frame, FrameBuf, Head};
 pub use heads::{
-    Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck, Gone, Hops, Join,
-    JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence, PresenceRequest,
-    ReliableAck, Routed, Stabilize, Table, Want,
+    Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck, Current, Gone,
+    Hops, Join, JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence,
+    PresenceRequest, ReliableAck, Routed, Stabilize, Table, Want,
 };
 pub use signal::{RejectReason, Signal, SignalBody, SignedSignal, Wish};
 pub use tracker::{

@@ -1,6 +1,7 @@
 //! The same inputs give the same outputs, and the table holds together whatever they are.
 
 use super::*;
+use crate::ring::Member;
 
 /// Many members, everything that draws or orders: the outputs of one run.
 fn run(seed: u64) -> Vec<Output> {

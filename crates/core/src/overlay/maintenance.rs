@@ -1,0 +1,553 @@
+//! Ring maintenance: join, stabilize, rectify (Zave, "Reasoning about identifier spaces: how to
+//! make Chord correct", IEEE TSE 2017), driven by tables that are told on change.
+//!
+//! The successor list is always the nearest living linked member clockwise, followed by that
+//! member's own list, cut before this member: what Zave's StabilizeFromSuccessor and
+//! StabilizeFromPredecessor arrive at. An entry is in it because a chain of members vouches for
+//! it, each by first-hand contact with the next; so the dead vanish from all lists as soon as
+//! their own neighbours have noticed, and no two members can keep a dead one alive for each
+//! other. The predecessor list is the same the other way round, which is Rectify. Entries nearer
+//! than the nearest linked member are kept while they are being connected to.
+//!
+//! Some pairs can never connect. A member that could not be reached is listed all the same as
+//! long as a neighbour has an open link to it: first-hand contact again, one step away. Frames
+//! between the two go through that neighbour.
+//!
+//! Below r + 1 members the lists end before their owner: everybody knows everybody, and Zave's
+//! floor of r + 1 principals is not needed, because a list that is cut says all there is.
+//!
+//! Everything else that names members (assignments of trackers, presence, neighbours' tables,
+//! replies to joins) is a hint whom to contact, never a reason to believe.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::time::Duration;
+
+use super::{Action, Context, Join, JoinReply, List, Message, Neighbour, Overlay, Table};
+use crate::ring::Member;
+use crate::time::Timestamp;
+use crate::wire::{MAX_LIST, Wish};
+
+/// Hints kept; older ones make room.
+const MAX_CANDIDATES: usize = 64;
+
+/// Time for which a hint is worth following.
+const CANDIDATE_LIFE: Duration = Duration::from_secs(20);
+
+/// Further entries that are tried at once while the nearest one is not connected.
+const EXTRA_ATTEMPTS: usize = 3;
+
+/// Hints that a member follows at once on each side; newcomers follow as many as they want
+/// links.
+const MAX_HINTS: usize = 4;
+
+/// Time after which newcomers who know only each other found a ring.
+const FOUNDING_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Successors,
+    Predecessors,
+}
+
+impl Side {
+    /// Orders members by how near they are to `me` on this side.
+    fn order<M: Member>(self, me: M, a: M, b: M) -> Ordering {
+        match self {
+            Self::Successors => me.clockwise_order(a, b),
+            Self::Predecessors => me.clockwise_order(b, a),
+        }
+    }
+
+    fn list<M>(self, table: &Table<M>) -> &[M] {
+        match self {
+            Self::Successors => &table.successors,
+            Self::Predecessors => &table.predecessors,
+        }
+    }
+}
+
+impl<M: Member> Overlay<M> {
+    /// The nearest living neighbour clockwise that frames can be given to.
+    #[must_use]
+    pub fn effective_successor(&self) -> Option<M> {
+        self.table.successors.iter().copied().find(|successor| {
+            self.neighbours
+                .get(*successor)
+                .is_some_and(Neighbour::is_member)
+        })
+    }
+
+    /// How many members there are, this one included: counted below r + 1 members, above that
+    /// from the span of the lists (Symphony, USITS 2003, section 3.2), and never fewer than are
+    /// known by other means.
+    #[must_use]
+    pub fn estimate(&self, list_len: usize) -> usize {
+        let (right, left) = (&self.table.successors, &self.table.predecessors);
+        let count = right.len().max(left.len());
+        if count < list_len {
+            return (count + 1).max(self.known + 1);
+        }
+        let (Some(last), Some(first)) = (right.last(), left.last()) else {
+            return 1;
+        };
+        let position = self.me.position();
+        let span = position.clockwise_to(last.position()) / 2
+            + first.position().clockwise_to(position) / 2;
+        let per_member = (span / (right.len() + left.len()) as u64).max(1);
+        let estimate = (u64::MAX / 2) / per_member;
+        usize::try_from(estimate)
+            .unwrap_or(usize::MAX)
+            .max(self.known + 1)
+    }
+
+    /// Links have opened or closed: neighbours' lookahead depends on them.
+    pub(super) fn links_changed(&mut self, cx: &Context<'_, M>) {
+        self.links_changed = true;
+        self.changed = true;
+        self.settled = false;
+        self.tell_soon(cx);
+    }
+
+    fn tell_soon(&mut self, cx: &Context<'_, M>) {
+        let at = cx.now.max(self.told_at + cx.config.tell_interval);
+        self.timers.tell = self.timers.tell.min(at);
+    }
+
+    /// What is known of the ring is other than before.
+    fn set_lists(&mut self, successors: List<M>, predecessors: List<M>, member: bool) {
+        let table = &*self.table;
+        self.table = Arc::new(Table {
+            version: table.version + 1,
+            member,
+            successors,
+            predecessors,
+            links: table.links.clone(),
+        });
+    }
+
+    /// Brings lists and links up to date with what is known now.
+    pub fn refresh(&mut self, cx: &mut Context<'_, M>) {
+        if self.is_member() {
+            let successors = self.chain(cx, Side::Successors);
+            let predecessors = self.chain(cx, Side::Predecessors);
+            let table = &self.table;
+            if successors != *table.successors || predecessors != *table.predecessors {
+                let head = table.successors.first().copied();
+                self.set_lists(successors.into(), predecessors.into(), true);
+                self.changed = true;
+                self.tell_soon(cx);
+                if self.table.successors.first().copied() != head {
+                    self.notify_successor(cx);
+                }
+            }
+        }
+        self.seek_neighbours(cx);
+    }
+
+    /// The list of one side: see the head of this file.
+    fn chain(&self, cx: &Context<'_, M>, side: Side) -> Vec<M> {
+        let me = self.me;
+        let dead = |member: M| self.quarantine.holds_dead(cx.now, member);
+        let is_head = |(member, known): &(M, &Neighbour<M>)| known.is_member() && !dead(*member);
+        let nearest = match side {
+            Side::Successors => self.neighbours.clockwise(me).find(is_head),
+            Side::Predecessors => self.neighbours.counter_clockwise(me).find(is_head),
+        };
+        let is_nearer =
+            |member: M| nearest.is_none_or(|(n, _)| side.order(me, member, n) == Ordering::Less);
+        let mut list = Vec::with_capacity(cx.config.list_len + 1);
+        for &member in self.list(side) {
+            if !is_nearer(member) {
+                break;
+            }
+            let has_hope = nearest.is_none() || cx.can_connect || self.neighbours.contains(member);
+            if !self.quarantine.avoids(cx.now, member) && has_hope {
+                list.push(member);
+            }
+        }
+        let hoped_for = list.len();
+        list.extend(
+            self.quarantine
+                .unreachable(cx.now)
+                .filter(|member| *member != me && is_nearer(*member) && self.is_seen(*member)),
+        );
+        if list.len() > hoped_for {
+            list.sort_by(|a, b| side.order(me, *a, *b));
+            list.dedup();
+        }
+        if let Some((nearest, known)) = nearest {
+            list.push(nearest);
+            for &member in known.table().map_or(&[][..], |table| side.list(table)) {
+                let follows = list
+                    .last()
+                    .is_none_or(|last| side.order(me, *last, member) == Ordering::Less);
+                if member == me || !follows {
+                    break;
+                }
+                if !dead(member) {
+                    list.push(member);
+                }
+            }
+        }
+        list.truncate(cx.config.list_len);
+        list
+    }
+
+    /// Whether a neighbour that lives has an open link to `member`.
+    fn is_seen(&self, member: M) -> bool {
+        self.neighbours.iter().any(|(_, known)| {
+            known.is_member() && !known.is_suspect() && known.links().binary_search(&member).is_ok()
+        })
+    }
+
+    /// Wants links to the nearest members on both sides, and no ring links to others.
+    fn seek_neighbours(&mut self, cx: &mut Context<'_, M>) {
+        let mut wanted = self.nearest_known(cx, Side::Successors);
+        wanted.extend(self.nearest_known(cx, Side::Predecessors));
+        for &member in &wanted {
+            self.want_link(cx, member, Wish::Ring);
+        }
+        self.update_wants(cx, &wanted);
+        self.settled = self.candidates.is_empty()
+            && self.quarantine.is_empty()
+            && wanted
+                .iter()
+                .all(|member| self.neighbours.contains(*member));
+    }
+
+    /// The members to be linked with on one side: the first of the list, a few more while the
+    /// nearest one is not connected, and hints of somebody nearer.
+    fn nearest_known(&self, cx: &Context<'_, M>, side: Side) -> Vec<M> {
+        let me = self.me;
+        let list = self.list(side);
+        let hints = self.candidates.iter().map(|(member, _)| *member);
+        let linked = self
+            .neighbours
+            .iter()
+            .filter(|(_, known)| known.is_member())
+            .map(|(member, _)| member);
+        let mut known: Vec<_> = hints.chain(linked).chain(list.iter().copied()).collect();
+        for head in [
+            self.table.successors.first(),
+            self.table.predecessors.first(),
+        ] {
+            let told = head.and_then(|head| self.neighbours.get(*head)?.table());
+            if let Some(table) = told {
+                known.extend_from_slice(&table.successors);
+                known.extend_from_slice(&table.predecessors);
+            }
+        }
+        known.extend_from_slice(&self.hints);
+        known.retain(|member| {
+            *member != me
+                && (self.neighbours.is_open(*member) || !self.quarantine.avoids(cx.now, *member))
+        });
+        known.sort_by(|a, b| side.order(me, *a, *b));
+        known.dedup();
+
+        let head_is_open = list
+            .first()
+            .is_some_and(|head| self.neighbours.is_open(*head));
+        let extra = if head_is_open { 0 } else { EXTRA_ATTEMPTS };
+        let ring_links = cx.wanted().ring_links;
+        let most_hints = if self.is_member() {
+            MAX_HINTS
+        } else {
+            ring_links
+        };
+        let (mut sure, mut hinted) = (0, 0);
+        known.retain(|member| {
+            if sure >= ring_links + extra {
+                return false;
+            }
+            let is_sure = list.contains(member) || self.neighbours.is_open(*member);
+            if is_sure {
+                sure += 1;
+            } else {
+                hinted += 1;
+            }
+            is_sure || hinted <= most_hints
+        });
+        known
+    }
+
+    /// Keeps a hint that `member` may be a neighbour. [`Overlay::refresh`] follows it.
+    pub fn add_candidate(&mut self, now: Timestamp, member: M) {
+        if member == self.me {
+            return;
+        }
+        self.candidates.retain(|(known, _)| *known != member);
+        if self.candidates.len() >= MAX_CANDIDATES {
+            self.candidates.remove(0);
+        }
+        self.candidates.push((member, now + CANDIDATE_LIFE));
+        self.settled = false;
+    }
+
+    /// There is somebody to join: the ring is sought from now on.
+    pub fn start_joining(&mut self, cx: &mut Context<'_, M>) {
+        if !self.is_member() && self.joining_since.is_none() {
+            self.joining_since = Some(cx.now);
+            self.stabilize_by(cx);
+        }
+    }
+
+    fn stabilize_by(&mut self, cx: &Context<'_, M>) {
+        let at = cx.now + cx.config.stabilize;
+        self.timers.stabilize = self.timers.stabilize.min(at);
+    }
+
+    /// Asks the nearest predecessor known to be let in, once for each table it tells.
+    pub(super) fn ask_to_join(&mut self, cx: &mut Context<'_, M>) {
+        let me = self.me;
+        let before = self
+            .neighbours
+            .counter_clockwise(me)
+            .find(|(_, known)| known.is_member())
+            .map(|(member, _)| member);
+        let Some(before) = before else {
+            return;
+        };
+        let Some(known) = self.neighbours.get_mut(before).filter(|known| !known.asked) else {
+            return;
+        };
+        known.asked = true;
+        let unreachable: Vec<_> = self
+            .quarantine
+            .unreachable(cx.now)
+            .filter(|member| member.is_between(before, me))
+            .take(MAX_LIST)
+            .collect();
+        let join = Join {
+            unreachable: unreachable.into(),
+        };
+        cx.send(before, Message::Join(join));
+    }
+
+    pub(super) fn on_join(&mut self, cx: &mut Context<'_, M>, joiner: M, join: &Join<M>) {
+        let head = self
+            .table
+            .successors
+            .iter()
+            .find(|member| !join.unreachable.contains(member));
+        let accepted = self.is_member()
+            && head.is_none_or(|head| *head == joiner || joiner.is_between(self.me, *head));
+        let mut known: Vec<_> = self
+            .neighbours
+            .iter()
+            .filter(|(_, known)| known.is_member())
+            .map(|(member, _)| member)
+            .chain(self.table.successors.iter().copied())
+            .chain(self.table.predecessors.iter().copied())
+            .filter(|member| *member != joiner)
+            .collect();
+        known.sort_by(|a, b| joiner.clockwise_order(*a, *b));
+        known.dedup();
+        // The nearest on both sides: the first and the last clockwise from the joiner.
+        let mut nearer: Vec<_> = known.iter().rev().take(MAX_HINTS).copied().collect();
+        let after: Vec<_> = known.iter().take(MAX_HINTS).copied().collect();
+        let after = after.into_iter().filter(|member| !nearer.contains(member));
+        nearer.extend(after.collect::<Vec<_>>());
+        let reply = JoinReply {
+            accepted,
+            successors: self.table.successors.clone(),
+            nearer: nearer.into(),
+        };
+        cx.send(joiner, Message::JoinReply(reply));
+    }
+
+    pub(super) fn on_join_reply(&mut self, cx: &mut Context<'_, M>, from: M, reply: &JoinReply<M>) {
+        for member in reply.nearer.iter() {
+            self.add_candidate(cx.now, *member);
+        }
+        if self.is_member() || !reply.accepted {
+            self.refresh(cx);
+            return;
+        }
+        let me = self.me;
+        let mut successors: Vec<_> = reply
+            .successors
+            .iter()
+            .take_while(|member| **member != me)
+            .take(cx.config.list_len)
+            .copied()
+            .collect();
+        successors.sort_by(|a, b| me.clockwise_order(*a, *b));
+        if successors.is_empty() {
+            successors.push(from);
+        }
+        self.set_lists(successors.into(), [from][..].into(), false);
+        self.become_member(cx);
+    }
+
+    /// From now on this member is part of the ring, alone if it knows nobody.
+    pub(super) fn become_member(&mut self, cx: &mut Context<'_, M>) {
+        let table = &self.table;
+        self.set_lists(table.successors.clone(), table.predecessors.clone(), true);
+        self.joining_since = None;
+        self.refresh(cx);
+        self.changed = true;
+        self.tell_soon(cx);
+        self.notify_successor(cx);
+        self.stabilize_by(cx);
+        self.start_long_links(cx);
+        cx.out.push(Action::Joined);
+    }
+
+    pub(super) fn on_table(&mut self, cx: &mut Context<'_, M>, from: M, table: Arc<Table<M>>) {
+        let Some(known) = self.neighbours.get_mut(from) else {
+            return;
+        };
+        let same = known
+            .table
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, &table));
+        if same || table.version <= known.version() {
+            return;
+        }
+        let became_member = table.member && !known.is_member();
+        known.table = Some(table);
+        known.asked = false;
+        if !self.is_member() {
+            self.ask_to_join(cx);
+        }
+        self.refresh(cx);
+        if became_member {
+            cx.out.push(Action::Met { member: from });
+        }
+    }
+
+    /// A neighbour asks what has changed.
+    pub(super) fn on_stabilize(&mut self, cx: &mut Context<'_, M>, from: M, version: u64) {
+        self.update_links(cx);
+        if self.table.version > version {
+            self.send_table(cx, from);
+        } else {
+            let version = self.table.version;
+            cx.send(from, Message::Current { version });
+        }
+    }
+
+    /// The successor has told nothing new, so it is the successor still: Rectify, there.
+    pub(super) fn on_current(&mut self, cx: &mut Context<'_, M>, from: M) {
+        if self.table.successors.first() == Some(&from) {
+            cx.send(from, Message::Notify);
+        }
+    }
+
+    /// A neighbour takes this member for its successor. If somebody lies between, the table
+    /// tells.
+    pub(super) fn on_notify(&mut self, cx: &mut Context<'_, M>, from: M) {
+        if self.table.predecessors.first() == Some(&from) {
+            return;
+        }
+        self.refresh(cx);
+        if self.table.predecessors.first() != Some(&from) {
+            self.send_table(cx, from);
+        }
+    }
+
+    fn notify_successor(&mut self, cx: &mut Context<'_, M>) {
+        if let Some(successor) = self.effective_successor() {
+            cx.send(successor, Message::Notify);
+        }
+    }
+
+    pub(super) fn on_stabilize_timer(&mut self, cx: &mut Context<'_, M>) {
+        self.timers.stabilize = cx.now + cx.config.stabilize;
+        self.candidates.retain(|(_, until)| cx.now < *until);
+        self.quarantine.prune(cx.now, 2 * cx.config.quarantine);
+        if let Some(since) = self.joining_since {
+            cx.out.push(Action::Ask);
+            if cx.now.since(since) >= FOUNDING_WAIT && self.may_found() {
+                self.become_member(cx);
+                return;
+            }
+        }
+        if let Some(successor) = self.effective_successor()
+            && let Some(known) = self.neighbours.get(successor)
+        {
+            let version = known.version();
+            cx.send(successor, Message::Stabilize { version });
+        }
+        self.check_long_links(cx);
+        if !self.settled {
+            self.refresh(cx);
+        }
+    }
+
+    /// Among newcomers who know only each other the first one founds the ring; two that do so
+    /// at once find together by others' hints.
+    fn may_found(&self) -> bool {
+        let mut open = self
+            .neighbours
+            .iter()
+            .filter(|(_, known)| known.is_open())
+            .peekable();
+        open.peek().is_some() && open.all(|(member, known)| !known.is_member() && self.me < member)
+    }
+
+    /// A neighbour leaves: its lists take its place.
+    pub(super) fn take_over(&mut self, leaver: M, successors: &[M], predecessors: &[M]) {
+        let me = self.me;
+        let follow = |mine: &[M], theirs: &[M]| -> Vec<M> {
+            if mine.first() == Some(&leaver) {
+                let followers = theirs.iter().copied().take_while(|member| *member != me);
+                followers.collect()
+            } else {
+                let others = mine.iter().copied().filter(|member| *member != leaver);
+                others.collect()
+            }
+        };
+        let successors = follow(&self.table.successors, successors);
+        let predecessors = follow(&self.table.predecessors, predecessors);
+        self.set_lists(successors.into(), predecessors.into(), self.is_member());
+        self.candidates.retain(|(member, _)| *member != leaver);
+    }
+
+    /// Tells all neighbours the table if it has changed.
+    pub(super) fn tell(&mut self, cx: &mut Context<'_, M>) {
+        self.timers.tell = super::NEVER;
+        self.told_at = cx.now;
+        self.update_links(cx);
+        let version = self.table.version;
+        if core::mem::replace(&mut self.told_version, version) != version {
+            for (member, known) in self.neighbours.iter() {
+                if known.is_open() {
+                    cx.send(member, Message::Table(Arc::clone(&self.table)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn send_table(&mut self, cx: &mut Context<'_, M>, to: M) {
+        self.update_links(cx);
+        cx.send(to, Message::Table(Arc::clone(&self.table)));
+    }
+
+    /// Brings the links in the table up to date.
+    fn update_links(&mut self, cx: &Context<'_, M>) {
+        let is_first = self.table.version == 0;
+        if !core::mem::take(&mut self.links_changed) && !is_first {
+            return;
+        }
+        let most = if cx.config.lookahead { MAX_LIST } else { 0 };
+        let links: Vec<_> = self
+            .neighbours
+            .iter()
+            .filter(|(_, known)| known.is_open())
+            .map(|(member, _)| member)
+            .take(most)
+            .collect();
+        if is_first || *self.table.links != *links {
+            let table = &*self.table;
+            self.table = Arc::new(Table {
+                version: table.version + 1,
+                links: links.into(),
+                ..table.clone()
+            });
+        }
+    }
+}

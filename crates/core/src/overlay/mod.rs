@@ -1,0 +1,553 @@
+//! The overlay state machine: the ring, the long links across it, and the way of a message.
+//!
+//! [`Node`](crate::node::Node) drives it over signalled, encrypted links; a simulation of a
+//! million members drives it over links that are simply there; a model checker exhausts it. So it
+//! knows nothing of signals, sessions, frames and keys: it is generic over what names a
+//! [`Member`], speaks [`Message`]s to neighbours, and is told what becomes of its links.
+//!
+//! # The contract
+//!
+//! Every `on_*` method takes one thing that happened. What is to be done about it is appended to
+//! [`Context::out`]; do each [`Action`] in order. The driver keeps at most one link, or attempt,
+//! for each neighbour:
+//!
+//! - [`Action::Open`] begins an attempt of this member's own. One of a neighbour's begins with
+//!   [`Overlay::on_offered`], after [`Overlay::accepts`].
+//! - An attempt ends with [`Overlay::on_opened`] or [`Overlay::on_failed`].
+//! - An open link ends with [`Overlay::on_dead`], [`Overlay::on_left`] or, if its end says nothing
+//!   about the neighbour, [`Overlay::on_closed`].
+//!
+//! The lists of the ring, its links and long links each have a file, with the source of their
+//! rules.
+
+mod long_links;
+mod maintenance;
+mod neighbours;
+mod quarantine;
+mod routing;
+mod table;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use rand::rngs::Xoshiro256PlusPlus;
+
+use crate::config::Config;
+use crate::ring::{Member, Position};
+use crate::time::Timestamp;
+use crate::topology::{Topology, Wanted};
+use crate::wire::{Want, Wish};
+
+pub use neighbours::{Neighbour, Phase};
+pub use table::{Join, JoinReply, List, Table};
+
+use long_links::LongLinks;
+use maintenance::Side;
+use neighbours::Neighbours;
+use quarantine::Quarantine;
+
+/// What neighbours say to each other to keep the overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message<M> {
+    /// Asks to be let in.
+    Join(Join<M>),
+    /// The answer.
+    JoinReply(JoinReply<M>),
+    /// Asks for the receiver's table, if it has a newer one than this version (Zave 2017,
+    /// StabilizeFromSuccessor).
+    Stabilize {
+        /// The version that the sender has, 0 for none.
+        version: u64,
+    },
+    /// What the sender knows.
+    Table(Arc<Table<M>>),
+    /// The answer to [`Message::Stabilize`] if there is no newer table.
+    Current {
+        /// The version of the sender's table.
+        version: u64,
+    },
+    /// The sender takes the receiver for its successor (Zave 2017, Rectify).
+    Notify,
+    /// What the sender wants the link for.
+    Want(Want),
+}
+
+/// One thing for the driver to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<M> {
+    /// Say something to a neighbour, over the open link to it.
+    Send {
+        /// The neighbour.
+        to: M,
+        /// What to say.
+        message: Message<M>,
+    },
+    /// Begin to set a link up.
+    Open {
+        /// With whom.
+        to: M,
+        /// What for.
+        wish: Wish,
+    },
+    /// Close a link that neither side wants, and say so with [`Overlay::on_closed`].
+    Close {
+        /// To whom.
+        to: M,
+    },
+    /// Find out who is responsible for a position: [`Overlay::next_for_lookup`] says where to
+    /// begin. The answer goes to [`Overlay::on_found`].
+    LookUp {
+        /// The position.
+        target: Position,
+        /// This member's name for it.
+        id: u32,
+    },
+    /// This member is part of the ring now: said once.
+    Joined,
+    /// A neighbour is known to be part of the ring now.
+    Met {
+        /// The neighbour.
+        member: M,
+    },
+    /// A newcomer gets nowhere: whoever can name members is to be asked again.
+    Ask,
+}
+
+/// Why [`Overlay::poll_timeout`] wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// The periodic stabilization of the ring.
+    Stabilize,
+    /// A table that changed is due to be told.
+    Tell,
+    /// A long link is missing, or a lookup has not been answered.
+    LongLinks,
+    /// A link that neither side wants has been kept long enough.
+    Linger,
+}
+
+/// What surrounds a call.
+#[derive(Debug)]
+pub struct Context<'a, M> {
+    /// The present.
+    pub now: Timestamp,
+    /// How to behave.
+    pub config: &'a Config,
+    /// The room's topology.
+    pub topology: Topology,
+    /// Whether there is a way to reach somebody without a link, to set one up.
+    pub can_connect: bool,
+    /// Where actions are appended.
+    pub out: &'a mut Vec<Action<M>>,
+}
+
+impl<M> Context<'_, M> {
+    fn wanted(&self) -> Wanted {
+        self.topology.wanted(self.config)
+    }
+
+    fn send(&mut self, to: M, message: Message<M>) {
+        self.out.push(Action::Send { to, message });
+    }
+}
+
+/// When each timer is to fire; never, if at the end of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Timers {
+    stabilize: Timestamp,
+    tell: Timestamp,
+    long_links: Timestamp,
+    linger: Timestamp,
+}
+
+const NEVER: Timestamp = Timestamp::MAX;
+
+/// A member's part of the overlay.
+#[derive(Clone, Debug)]
+pub struct Overlay<M> {
+    me: M,
+    /// What this member knows of the ring, and tells.
+    table: Arc<Table<M>>,
+    neighbours: Neighbours<M>,
+    quarantine: Quarantine<M>,
+    long: LongLinks<M>,
+    timers: Timers,
+    /// Until when links are kept that neither side wants.
+    lingering: Vec<(M, Timestamp)>,
+    /// Whom others named, and until when that is worth something.
+    candidates: Vec<(M, Timestamp)>,
+    /// Members that are known to be near by other means than the ring's.
+    hints: Vec<M>,
+    /// How many members are known by other means, this one not included.
+    known: usize,
+    /// Since when this member has had somebody to join but has not joined.
+    joining_since: Option<Timestamp>,
+    told_at: Timestamp,
+    told_version: u64,
+    /// Links have changed since the table was brought up to date.
+    links_changed: bool,
+    /// Successor, predecessor or links have changed since [`Overlay::take_changed`].
+    changed: bool,
+    /// Every ring link that is wanted is there or under way, and nothing has happened since.
+    settled: bool,
+}
+
+impl<M: Member> Overlay<M> {
+    /// Knows nobody and is no member yet; `rng` is for its long links.
+    #[must_use]
+    pub fn new(me: M, rng: Xoshiro256PlusPlus) -> Self {
+        Self {
+            me,
+            table: Arc::default(),
+            neighbours: Neighbours::default(),
+            quarantine: Quarantine::default(),
+            long: LongLinks::new(rng),
+            timers: Timers {
+                stabilize: NEVER,
+                tell: NEVER,
+                long_links: NEVER,
+                linger: NEVER,
+            },
+            lingering: Vec::new(),
+            candidates: Vec::new(),
+            hints: Vec::new(),
+            known: 0,
+            joining_since: None,
+            told_at: Timestamp::ZERO,
+            told_version: 0,
+            links_changed: false,
+            changed: false,
+            settled: false,
+        }
+    }
+
+    /// This member.
+    pub fn me(&self) -> M {
+        self.me
+    }
+
+    /// Whether this member is part of the ring.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.table.member
+    }
+
+    /// The successor list, nearest first.
+    #[must_use]
+    pub fn successors(&self) -> &[M] {
+        &self.table.successors
+    }
+
+    /// The predecessor list, nearest first.
+    #[must_use]
+    pub fn predecessors(&self) -> &[M] {
+        &self.table.predecessors
+    }
+
+    /// The table as this member has it now.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table<M>> {
+        &self.table
+    }
+
+    /// All neighbours, attempts included, in order of their places.
+    pub fn neighbours(&self) -> impl Iterator<Item = (M, &Neighbour<M>)> {
+        self.neighbours.iter()
+    }
+
+    /// What is known of one neighbour.
+    pub fn neighbour(&self, member: M) -> Option<&Neighbour<M>> {
+        self.neighbours.get(member)
+    }
+
+    /// The peers of this member's own long links, attempts included.
+    pub fn own_long(&self) -> impl Iterator<Item = M> {
+        self.neighbours
+            .iter()
+            .filter(|(_, known)| known.mine.long)
+            .map(|(member, _)| member)
+    }
+
+    /// Whether successor, predecessor or links are others than when this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// When [`Overlay::handle_timeout`] wants to be called next, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Timestamp, Timer)> {
+        let Timers {
+            stabilize,
+            tell,
+            long_links,
+            linger,
+        } = self.timers;
+        let first = stabilize.min(tell).min(long_links).min(linger);
+        let kind = if first == NEVER {
+            return None;
+        } else if first == stabilize {
+            Timer::Stabilize
+        } else if first == tell {
+            Timer::Tell
+        } else if first == long_links {
+            Timer::LongLinks
+        } else {
+            Timer::Linger
+        };
+        Some((first, kind))
+    }
+
+    /// Does what is due; spurious calls do nothing.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_, M>) {
+        while let Some((_, kind)) = self.poll_timeout().filter(|(at, _)| *at <= cx.now) {
+            match kind {
+                Timer::Stabilize => self.on_stabilize_timer(cx),
+                Timer::Tell => self.tell(cx),
+                Timer::LongLinks => self.on_long_links_timer(cx),
+                Timer::Linger => self.on_linger_timer(cx),
+            }
+        }
+    }
+
+    /// A neighbour said something.
+    pub fn on_message(&mut self, cx: &mut Context<'_, M>, from: M, message: Message<M>) {
+        if !self.neighbours.is_open(from) {
+            return;
+        }
+        match message {
+            Message::Join(join) => self.on_join(cx, from, &join),
+            Message::JoinReply(reply) => self.on_join_reply(cx, from, &reply),
+            Message::Stabilize { version } => self.on_stabilize(cx, from, version),
+            Message::Table(table) => self.on_table(cx, from, table),
+            Message::Current { .. } => self.on_current(cx, from),
+            Message::Notify => self.on_notify(cx, from),
+            Message::Want(want) => self.on_want(cx, from, want),
+        }
+    }
+
+    /// Nobody is to be found: this member is a ring of one.
+    pub fn found(&mut self, cx: &mut Context<'_, M>) {
+        if !self.is_member() {
+            self.become_member(cx);
+        }
+    }
+
+    /// What is known of members by other means than the ring's: those nearest on both sides,
+    /// and how many there are beside this one.
+    pub fn set_known(&mut self, near: Vec<M>, known: usize) {
+        if self.hints != near {
+            self.hints = near;
+            self.settled = false;
+        }
+        self.known = known;
+    }
+
+    /// `member` has shown that it lives.
+    pub fn on_alive(&mut self, member: M) {
+        self.quarantine.lift(member);
+    }
+
+    /// Whether there is room for a link that a neighbour wants.
+    #[must_use]
+    pub fn accepts(&self, cx: &Context<'_, M>, wish: Wish) -> bool {
+        let accepted_long = self
+            .neighbours
+            .iter()
+            .filter(|(_, known)| known.theirs.long && !known.mine.ring)
+            .count();
+        self.neighbours.len() < cx.config.max_links
+            && (wish == Wish::Ring || accepted_long < 2 * cx.config.long_links.max(1))
+    }
+
+    /// A neighbour has begun an attempt.
+    pub fn on_offered(&mut self, member: M, wish: Wish) {
+        self.neighbours.insert(member).theirs = Want::of(wish);
+    }
+
+    /// Frames can be exchanged with a neighbour.
+    pub fn on_opened(&mut self, cx: &mut Context<'_, M>, member: M) {
+        let Some(known) = self.neighbours.get_mut(member) else {
+            return;
+        };
+        known.phase = Phase::Open;
+        let want = known.mine;
+        self.quarantine.lift(member);
+        self.links_changed(cx);
+        cx.send(member, Message::Want(want));
+        self.send_table(cx, member);
+    }
+
+    /// An attempt has led to nothing. Whoever keeps failing is left alone for longer and longer.
+    pub fn on_failed(&mut self, cx: &mut Context<'_, M>, member: M) {
+        let known = self.remove(member);
+        let first = cx.config.answer_timeout / 4;
+        self.quarantine
+            .add_failure(member, cx.now, first, cx.config.quarantine);
+        self.links_changed(cx);
+        if known.is_some_and(|known| known.mine.long) {
+            self.draw_long_link(cx);
+        }
+        if !self.is_member() {
+            // The one asked may let us in now that somebody nearer cannot be reached.
+            for (_, known) in self.neighbours.iter_mut() {
+                known.asked = false;
+            }
+            self.ask_to_join(cx);
+        }
+        self.refresh(cx);
+    }
+
+    /// A link has ended, and that says nothing about the neighbour.
+    pub fn on_closed(&mut self, cx: &mut Context<'_, M>, member: M) {
+        if self.remove(member).is_some_and(|known| known.is_open()) {
+            self.links_changed(cx);
+        }
+    }
+
+    /// A neighbour is dead. If it is known to live on in a later session, it `lives_on`.
+    pub fn on_dead(&mut self, cx: &mut Context<'_, M>, member: M, lives_on: bool) {
+        self.remove(member);
+        if !lives_on {
+            self.quarantine.add(member, cx.now + cx.config.quarantine);
+        }
+        self.links_changed(cx);
+        self.refresh(cx);
+    }
+
+    /// A neighbour has left and told its lists: effective at once.
+    pub fn on_left(
+        &mut self,
+        cx: &mut Context<'_, M>,
+        member: M,
+        successors: &[M],
+        predecessors: &[M],
+    ) {
+        self.remove(member);
+        self.quarantine.add(member, cx.now + cx.config.quarantine);
+        self.links_changed(cx);
+        self.take_over(member, successors, predecessors);
+        self.refresh(cx);
+    }
+
+    /// A neighbour has missed a heartbeat, or has been heard again.
+    pub fn on_suspect(&mut self, member: M, suspect: bool) {
+        if let Some(known) = self.neighbours.get_mut(member)
+            && known.is_open()
+        {
+            known.phase = if suspect { Phase::Suspect } else { Phase::Open };
+        }
+    }
+
+    /// Whether `member` was found dead a short while ago.
+    #[must_use]
+    pub fn holds_dead(&self, now: Timestamp, member: M) -> bool {
+        self.quarantine.holds_dead(now, member)
+    }
+
+    fn remove(&mut self, member: M) -> Option<Neighbour<M>> {
+        self.lingering.retain(|(lingering, _)| *lingering != member);
+        self.arm_linger();
+        self.neighbours.remove(member)
+    }
+
+    /// Begins an attempt to link with `member`, unless there is a link or no way to begin.
+    fn want_link(&mut self, cx: &mut Context<'_, M>, member: M, wish: Wish) -> bool {
+        if member == self.me
+            || self.neighbours.contains(member)
+            || !cx.can_connect
+            || self.neighbours.len() >= cx.config.max_links
+        {
+            return false;
+        }
+        self.neighbours.insert(member).mine = Want::of(wish);
+        cx.out.push(Action::Open { to: member, wish });
+        true
+    }
+
+    /// Says what this member wants its links for.
+    fn update_wants(&mut self, cx: &mut Context<'_, M>, ring: &[M]) {
+        let changed: Vec<_> = self
+            .neighbours
+            .iter_mut()
+            .filter_map(|(member, known)| {
+                let wants = ring.contains(&member);
+                (core::mem::replace(&mut known.mine.ring, wants) != wants).then_some(member)
+            })
+            .collect();
+        for member in changed {
+            self.want_changed(cx, member);
+        }
+    }
+
+    fn set_long(&mut self, cx: &mut Context<'_, M>, member: M, long: bool) {
+        if let Some(known) = self.neighbours.get_mut(member)
+            && known.mine.long != long
+        {
+            known.mine.long = long;
+            self.want_changed(cx, member);
+        }
+    }
+
+    fn want_changed(&mut self, cx: &mut Context<'_, M>, member: M) {
+        if let Some(known) = self.neighbours.get(member).filter(|known| known.is_open()) {
+            cx.send(member, Message::Want(known.mine));
+        }
+        self.check_linger(cx, member);
+    }
+
+    fn on_want(&mut self, cx: &mut Context<'_, M>, from: M, want: Want) {
+        if let Some(known) = self.neighbours.get_mut(from) {
+            known.theirs = want;
+        }
+        self.check_linger(cx, from);
+    }
+
+    /// Keeps a link that neither side wants for a while only.
+    fn check_linger(&mut self, cx: &Context<'_, M>, member: M) {
+        let Some(known) = self.neighbours.get(member) else {
+            return;
+        };
+        let unwanted = known.is_open() && !known.mine.anything() && !known.theirs.anything();
+        let at = self
+            .lingering
+            .iter()
+            .position(|(lingering, _)| *lingering == member);
+        match (unwanted, at) {
+            (true, None) => self.lingering.push((member, cx.now + cx.config.linger)),
+            (false, Some(at)) => {
+                self.lingering.remove(at);
+            }
+            _ => return,
+        }
+        self.arm_linger();
+    }
+
+    fn on_linger_timer(&mut self, cx: &mut Context<'_, M>) {
+        for (member, _) in self.lingering.extract_if(.., |(_, until)| *until <= cx.now) {
+            if self.neighbours.is_open(member) {
+                cx.out.push(Action::Close { to: member });
+            }
+        }
+        self.arm_linger();
+    }
+
+    fn arm_linger(&mut self) {
+        let first = self.lingering.iter().map(|(_, until)| *until).min();
+        self.timers.linger = first.unwrap_or(NEVER);
+    }
+
+    fn list(&self, side: Side) -> &[M] {
+        match side {
+            Side::Successors => &self.table.successors,
+            Side::Predecessors => &self.table.predecessors,
+        }
+    }
+
+    /// Gives memory back that is not in use: worth it where there are a million members.
+    pub fn shrink(&mut self) {
+        self.neighbours.shrink();
+        self.lingering.shrink_to_fit();
+        self.candidates.shrink_to_fit();
+        self.hints.shrink_to_fit();
+    }
+}

@@ -1,0 +1,149 @@
+//! Greedy routing with one step of lookahead.
+//!
+//! A message goes to the neighbour that is, or has a neighbour that is, nearest to the receiver
+//! on the ring (Manku, Naor, Wieder, "Know thy neighbor's neighbor", STOC 2004), never back to
+//! where it came from if there is another way, and to the successor if nobody is nearer.
+//! [`Routing::Clockwise`] is Chord's way instead, to compare with (ToN 2003, section IV).
+
+use super::Overlay;
+use super::neighbours::Neighbour;
+use crate::config::{Config, Routing};
+use crate::ring::{Member, Position};
+
+impl<M: Member> Overlay<M> {
+    /// The neighbour that something for `to` goes on to; `from` is the one it came from.
+    #[must_use]
+    pub fn next_hop(&self, config: &Config, to: M, from: Option<M>) -> Option<M> {
+        if self.neighbours.is_open(to) {
+            return Some(to);
+        }
+        let own = match config.routing {
+            Routing::BothWays => self.me.position().distance(to.position()),
+            Routing::Clockwise => self.me.position().clockwise_to(to.position()),
+        };
+        self.nearest(config, to.position(), from)
+            .filter(|(_, distance)| *distance < own)
+            .map(|(next, _)| next)
+            .or_else(|| self.effective_successor())
+    }
+
+    /// The neighbour that a lookup of `origin` for `target` goes on to; `None` if this member is
+    /// the one that is responsible.
+    #[must_use]
+    pub fn next_for_lookup(
+        &self,
+        config: &Config,
+        target: Position,
+        origin: M,
+        from: Option<M>,
+    ) -> Option<M> {
+        match config.routing {
+            Routing::BothWays => {
+                let own = self.me.position().distance(target);
+                self.nearest(config, target, from)
+                    .filter(|(next, distance)| {
+                        *next != origin && (*distance < own || self.me == origin)
+                    })
+                    .map(|(next, _)| next)
+            }
+            Routing::Clockwise => self.next_clockwise(target),
+        }
+    }
+
+    /// The neighbour that is, or whose neighbour is, nearest to `target`, and how near. Peers
+    /// that have missed a heartbeat, and the one that something came from, only if there is
+    /// nobody else.
+    fn nearest(&self, config: &Config, target: Position, from: Option<M>) -> Option<(M, u64)> {
+        match config.routing {
+            Routing::Clockwise => {
+                let next = self.next_clockwise(target)?;
+                Some((next, next.position().clockwise_to(target)))
+            }
+            Routing::BothWays if config.lookahead => self
+                .nearest_ahead(target, |member, known| {
+                    !known.is_suspect() && Some(member) != from
+                })
+                .or_else(|| self.nearest_ahead(target, |_, _| true)),
+            Routing::BothWays => self
+                .nearest_neighbour(target, |member, known| {
+                    !known.is_suspect() && Some(member) != from
+                })
+                .or_else(|| self.nearest_neighbour(target, |_, _| true)),
+        }
+    }
+
+    /// The nearest neighbour itself: one of the two on both sides of `target` in the order of
+    /// their places, or further off if those may not be taken.
+    fn nearest_neighbour(
+        &self,
+        target: Position,
+        may: impl Fn(M, &Neighbour<M>) -> bool,
+    ) -> Option<(M, u64)> {
+        let members = self.neighbours.members();
+        let start = members.partition_point(|member| member.position() < target);
+        let at = |index: usize| {
+            let (member, known) = (members[index], self.neighbours.at(index));
+            (known.is_member() && may(member, known))
+                .then(|| (member, member.position().distance(target)))
+        };
+        let after = (start..members.len()).chain(0..start).find_map(at);
+        let before = (0..start)
+            .rev()
+            .chain((start..members.len()).rev())
+            .find_map(at);
+        match (after, before) {
+            (Some(after), Some(before)) => Some(if before.1 < after.1 { before } else { after }),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The neighbour from which `target` is nearest after one more step.
+    fn nearest_ahead(
+        &self,
+        target: Position,
+        may: impl Fn(M, &Neighbour<M>) -> bool,
+    ) -> Option<(M, u64)> {
+        self.neighbours
+            .iter()
+            .filter(|(member, known)| known.is_member() && may(*member, known))
+            .map(|(member, known)| {
+                let own = member.position().distance(target);
+                let ahead = nearest_of(known.links(), target, self.me).map_or(own, |d| d.min(own));
+                (ahead, own, member)
+            })
+            .min()
+            .map(|(ahead, _, member)| (member, ahead))
+    }
+
+    /// The neighbour furthest clockwise that does not pass `target`, of links and list; `None`
+    /// if this member lies before `target` itself, with nobody between.
+    fn next_clockwise(&self, target: Position) -> Option<M> {
+        let position = self.me.position();
+        let reach = position.clockwise_to(target);
+        self.neighbours
+            .iter()
+            .filter(|(_, known)| known.is_member() && !known.is_suspect())
+            .map(|(member, _)| member)
+            .filter(|member| {
+                let distance = position.clockwise_to(member.position());
+                distance > 0 && distance <= reach
+            })
+            .max_by_key(|member| position.clockwise_to(member.position()))
+    }
+}
+
+/// The distance of `target` from the nearest of `members`, which are in order, `except` one.
+fn nearest_of<M: Member>(members: &[M], target: Position, except: M) -> Option<u64> {
+    let start = members.partition_point(|member| member.position() < target);
+    let at = |index: usize| (members[index] != except).then_some(members[index]);
+    let after = (start..members.len()).chain(0..start).find_map(at);
+    let before = (0..start)
+        .rev()
+        .chain((start..members.len()).rev())
+        .find_map(at);
+    after
+        .into_iter()
+        .chain(before)
+        .map(|member| member.position().distance(target))
+        .min()
+}
