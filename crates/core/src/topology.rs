@@ -70,6 +70,17 @@ impl Topology {
         }
     }
 
+    /// Whether a member passes a broadcast of another's on to its neighbours: in a mesh the sender
+    /// has reached everybody itself, in a star the hub does it.
+    #[must_use]
+    pub const fn passes_on(self, is_hub: bool) -> bool {
+        match self {
+            Self::Ring | Self::SmallWorld => true,
+            Self::Mesh => false,
+            Self::Star => is_hub,
+        }
+    }
+
     /// How many links a message may cross among `members` members (DESIGN, section 5).
     #[must_use]
     pub fn hop_limit(self, members: usize) -> u16 {

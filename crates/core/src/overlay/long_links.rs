@@ -26,7 +26,7 @@ const FIRST_DRAW: Duration = Duration::from_millis(50);
 /// Time that a lookup may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The unit of [`LongLinks::scale`]: steps to twice as many members.
+/// Steps of [`Overlay::scale`] to twice as many members.
 const STEPS: u8 = 8;
 
 #[derive(Clone, Debug)]
@@ -59,17 +59,6 @@ impl<M> LongLinks<M> {
         harmonic_distance(self.rng.random(), members)
     }
 
-    /// Eight times the binary logarithm of a number of members, at least 1.
-    fn scale(members: usize) -> u8 {
-        let steps = libm::round(libm::log2(members as f64) * f64::from(STEPS));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to what fits"
-        )]
-        let scale = steps.clamp(1.0, 255.0) as u8;
-        scale
-    }
 }
 
 /// The distance clockwise that belongs to `u`, uniform in [0, 1), in the harmonic distribution
@@ -88,6 +77,19 @@ pub fn harmonic_distance(u: f64, members: usize) -> u64 {
 }
 
 impl<M: Member> Overlay<M> {
+    /// Eight times the binary logarithm of the number of members, at least 1.
+    pub(super) fn scale(&self, list_len: usize) -> u8 {
+        let members = self.estimate(list_len) as f64;
+        let steps = libm::round(libm::log2(members) * f64::from(STEPS));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to what fits"
+        )]
+        let scale = steps.clamp(1.0, 255.0) as u8;
+        scale
+    }
+
     pub(super) fn start_long_links(&mut self, cx: &Context<'_, M>) {
         if cx.wanted().long_links > 0 {
             self.timers.long_links = self.timers.long_links.min(cx.now + FIRST_DRAW);
@@ -116,7 +118,7 @@ impl<M: Member> Overlay<M> {
 
     /// Lets go of one link that was drawn for half or twice as many members.
     fn redraw_one(&mut self, cx: &mut Context<'_, M>) {
-        let scale = LongLinks::<M>::scale(self.estimate(cx.config.list_len));
+        let scale = self.scale(cx.config.list_len);
         let outdated = self
             .neighbours
             .iter()
@@ -191,7 +193,7 @@ impl<M: Member> Overlay<M> {
         } else if !self.want_link(cx, member, Wish::Long) {
             return;
         }
-        let scale = LongLinks::<M>::scale(self.estimate(cx.config.list_len));
+        let scale = self.scale(cx.config.list_len);
         if let Some(known) = self.neighbours.get_mut(member) {
             known.drawn_at = scale;
         }

@@ -408,6 +408,7 @@ impl<M: Member> Overlay<M> {
             return;
         }
         let became_member = table.member && !known.is_member();
+        known.member = table.member;
         known.table = Some(table);
         known.asked = false;
         if !self.is_member() {

@@ -151,6 +151,19 @@ impl<M> Context<'_, M> {
     }
 }
 
+/// What a member has with a neighbour, to go on from: see [`Overlay::resume`].
+#[derive(Clone, Debug)]
+pub struct Standing<M> {
+    /// The neighbour.
+    pub member: M,
+    /// The last table it told.
+    pub table: Arc<Table<M>>,
+    /// What this member wants the link for.
+    pub mine: Want,
+    /// What the neighbour wants it for.
+    pub theirs: Want,
+}
+
 /// When each timer is to fire; never, if at the end of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Timers {
@@ -219,6 +232,37 @@ impl<M: Member> Overlay<M> {
             changed: false,
             settled: false,
         }
+    }
+
+    /// A member of a ring that has been running for a while: it knows `table`, has told it, and
+    /// has an open link to each neighbour, given in order of their places. Its next round of
+    /// stabilization is at `stabilize`.
+    #[must_use]
+    pub fn resume(
+        me: M,
+        rng: Xoshiro256PlusPlus,
+        table: Arc<Table<M>>,
+        neighbours: impl IntoIterator<Item = Standing<M>>,
+        stabilize: Timestamp,
+        list_len: usize,
+    ) -> Self {
+        let mut overlay = Self::new(me, rng);
+        overlay.told_version = table.version;
+        overlay.table = table;
+        overlay.timers.stabilize = stabilize;
+        overlay.settled = true;
+        let drawn_at = overlay.scale(list_len);
+        for standing in neighbours {
+            let known = overlay.neighbours.insert(standing.member);
+            known.phase = Phase::Open;
+            known.member = standing.table.member;
+            known.table = Some(standing.table);
+            known.mine = standing.mine;
+            known.theirs = standing.theirs;
+            known.drawn_at = if standing.mine.long { drawn_at } else { 0 };
+        }
+        overlay.neighbours.shrink();
+        overlay
     }
 
     /// This member.
@@ -543,11 +587,4 @@ impl<M: Member> Overlay<M> {
         }
     }
 
-    /// Gives memory back that is not in use: worth it where there are a million members.
-    pub fn shrink(&mut self) {
-        self.neighbours.shrink();
-        self.lingering.shrink_to_fit();
-        self.candidates.shrink_to_fit();
-        self.hints.shrink_to_fit();
-    }
 }

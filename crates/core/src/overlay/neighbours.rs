@@ -24,6 +24,8 @@ pub struct Neighbour<M> {
     /// The last table it told.
     pub(super) table: Option<Arc<Table<M>>>,
     pub(super) phase: Phase,
+    /// Whether that says that it has joined the ring.
+    pub(super) member: bool,
     /// What this member wants the link for.
     pub(super) mine: Want,
     /// What the neighbour wants it for.
@@ -40,6 +42,7 @@ impl<M> Neighbour<M> {
         Self {
             table: None,
             phase: Phase::Connecting,
+            member: false,
             mine: Want::NOTHING,
             theirs: Want::NOTHING,
             asked: false,
@@ -56,7 +59,7 @@ impl<M> Neighbour<M> {
     /// Whether it is there and has joined the ring.
     #[must_use]
     pub fn is_member(&self) -> bool {
-        self.is_open() && self.table.as_ref().is_some_and(|table| table.member)
+        self.is_open() && self.member
     }
 
     /// Whether the peer has missed more than a heartbeat.
