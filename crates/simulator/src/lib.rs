@@ -30,7 +30,8 @@
 //! [`network`] is the emulator: who reaches whom, how late, and what is lost. `links` imitates
 //! WebRTC on top of it, `line` and `tracker` a WebSocket. `host` is the driver of one node.
 //! [`invariants`] are what must hold, each with its source; [`seeds`] runs a test for many seeds
-//! and says how to repeat the one that failed. [`results`] are what a run has shown.
+//! and says how to repeat the one that failed. [`results`] are what a run has shown, [`report`]
+//! makes pages and tables of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -43,6 +44,7 @@ mod links;
 pub mod network;
 mod queue;
 pub mod random;
+pub mod report;
 mod resequencer;
 pub mod results;
 pub mod seeds;
