@@ -31,8 +31,8 @@
 //! WebRTC on top of it, `line` and `tracker` a WebSocket. `host` is the driver of one node.
 //! [`invariants`] are what must hold, each with its source; [`seeds`] runs a test for many seeds
 //! and says how to repeat the one that failed. [`results`] are what a run has shown, [`report`]
-//! makes pages and tables of them.
-#![forbid(unsafe_code)]
+//! makes pages and tables of them. [`scale`] is the engine for great numbers.
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 mod config;
@@ -47,6 +47,7 @@ pub mod random;
 pub mod report;
 mod resequencer;
 pub mod results;
+pub mod scale;
 pub mod seeds;
 mod simulation;
 mod trace;
