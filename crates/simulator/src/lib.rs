@@ -31,7 +31,8 @@
 //! WebRTC on top of it, `line` and `tracker` a WebSocket. `host` is the driver of one node.
 //! [`invariants`] are what must hold, each with its source; [`seeds`] runs a test for many seeds
 //! and says how to repeat the one that failed. [`results`] are what a run has shown, [`report`]
-//! makes pages and tables of them. [`scale`] is the engine for great numbers.
+//! makes pages and tables of them. [`scenario`] reads what is simulated from a file, [`run`] does
+//! it. [`scale`] is the engine for great numbers.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -47,7 +48,9 @@ pub mod random;
 pub mod report;
 mod resequencer;
 pub mod results;
+pub mod run;
 pub mod scale;
+pub mod scenario;
 pub mod seeds;
 mod simulation;
 mod trace;

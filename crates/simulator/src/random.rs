@@ -20,6 +20,16 @@ pub enum Concern {
     TrackerNetwork,
     /// What a test or scenario decides.
     Scenario,
+    /// When a scenario's members arrive.
+    Arrivals,
+    /// When they depart, and who.
+    Departures,
+    /// How long they stay.
+    Sessions,
+    /// Whom a scenario's faults hit.
+    Faults,
+    /// What a scenario's members send, and when.
+    Traffic,
 }
 
 /// A stream of random numbers.

@@ -7,10 +7,12 @@
 mod distribution;
 mod drawing;
 mod graph;
+mod metric;
 
 use serde::{Deserialize, Serialize};
 
 pub use distribution::{Bucket, Distribution, Inconsistent};
+pub use metric::{CLASSES, Metric};
 
 /// The results of one run of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,7 +108,7 @@ pub struct Population {
 /// over; what was still on its way then is in neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// `datagram`, `reliable`, `broadcast`, `circulate`, `stream` or `lookup`.
+    /// One of [`CLASSES`].
     pub class: String,
     /// Messages that members sent.
     pub sent: u64,
