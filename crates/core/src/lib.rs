@@ -37,7 +37,7 @@
 //! use circlet_core::node::{Command, CommandId, Event, Input, Membership, Node, Output};
 //! use circlet_core::wire::NodeKind;
 //! use circlet_core::{Config, Timestamp, Topology};
-//! use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+//! use rand::{SeedableRng, rngs::forbid(unsafe_code)oshiro256PlusPlus};
 //!
 //! fn drain(node: &mut Node) -> Vec<Event> {
 //!     std::iter::from_fn(|| node.poll_output())
@@ -58,7 +58,7 @@
 //!     topology: Topology::SmallWorld,
 //!     trackers: 0,
 //! };
-//! let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+//! let mut rng = forbid(unsafe_code)oshiro256PlusPlus::seed_from_u64(1);
 //! let now = Timestamp::ZERO;
 //! let mut node = Node::new(Config::default(), membership, &mut rng, now);
 //! node.handle(now, Input::WallClock { unix_ms: 1_800_000_000_000 })?;

@@ -81,11 +81,12 @@ impl Topology {
         }
     }
 
-    /// How many links a message may cross among `members` members (DESIGN, section 5).
+    /// How many links a message may cross (DESIGN, section 5); `members` says among how many
+    /// members, where that matters.
     #[must_use]
-    pub fn hop_limit(self, members: usize) -> u16 {
+    pub fn hop_limit(self, members: impl FnOnce() -> usize) -> u16 {
         match self {
-            Self::Ring => u16::try_from(members / 2 + 16).unwrap_or(u16::MAX),
+            Self::Ring => u16::try_from(members() / 2 + 16).unwrap_or(u16::MAX),
             Self::SmallWorld | Self::Mesh | Self::Star => 64,
         }
     }

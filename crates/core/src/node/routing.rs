@@ -47,7 +47,7 @@ impl Node {
         };
         let routed = Routed {
             hops: Hops::new(0),
-            hop_limit: self.topology.hop_limit(self.estimate()),
+            hop_limit: self.topology.hop_limit(|| self.estimate()),
             to,
             from: self.me,
             incarnation: self.incarnation,
@@ -83,7 +83,7 @@ impl Node {
         // The bytes are changed in place, which takes that nobody else holds them.
         drop(payload);
         let next = self.next_hop(routed.to, Some(from_link));
-        let own_limit = self.topology.hop_limit(self.estimate());
+        let own_limit = self.topology.hop_limit(|| self.estimate());
         if let Some(next) = next
             && hops < routed.hop_limit.min(own_limit)
             && self.send_buffer(next, channel, buffer.with_hops(hops))
@@ -145,7 +145,7 @@ impl Node {
     pub(super) fn look_up(&mut self, target: Position, id: u32) {
         let lookup = Lookup {
             hops: Hops::new(0),
-            hop_limit: self.topology.hop_limit(self.estimate()),
+            hop_limit: self.topology.hop_limit(|| self.estimate()),
             target: target.0,
             origin: self.me,
             id,

@@ -58,7 +58,6 @@ impl<M> LongLinks<M> {
     fn draw(&mut self, members: usize) -> u64 {
         harmonic_distance(self.rng.random(), members)
     }
-
 }
 
 /// The distance clockwise that belongs to `u`, uniform in [0, 1), in the harmonic distribution

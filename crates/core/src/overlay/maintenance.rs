@@ -400,17 +400,12 @@ impl<M: Member> Overlay<M> {
         let Some(known) = self.neighbours.get_mut(from) else {
             return;
         };
-        let same = known
-            .table
-            .as_ref()
-            .is_some_and(|before| Arc::ptr_eq(before, &table));
-        if same || table.version <= known.version() {
+        if known.has_told(&table) || table.version <= known.version() {
             return;
         }
         let became_member = table.member && !known.is_member();
-        known.member = table.member;
-        known.table = Some(table);
         known.asked = false;
+        self.neighbours.set_table(from, table);
         if !self.is_member() {
             self.ask_to_join(cx);
         }

@@ -38,6 +38,7 @@ use crate::time::Timestamp;
 use crate::topology::{Topology, Wanted};
 use crate::wire::{Want, Wish};
 
+pub use long_links::harmonic_distance;
 pub use neighbours::{Neighbour, Phase};
 pub use table::{Join, JoinReply, List, Table};
 
@@ -176,15 +177,19 @@ struct Timers {
 const NEVER: Timestamp = Timestamp::MAX;
 
 /// A member's part of the overlay.
+///
+/// Its fields are in the order that they are needed in: whoever passes a message on finds all it
+/// looks at in the first line of memory and in the neighbours' places.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Overlay<M> {
     me: M,
+    neighbours: Neighbours<M>,
     /// What this member knows of the ring, and tells.
     table: Arc<Table<M>>,
-    neighbours: Neighbours<M>,
+    timers: Timers,
     quarantine: Quarantine<M>,
     long: LongLinks<M>,
-    timers: Timers,
     /// Until when links are kept that neither side wants.
     lingering: Vec<(M, Timestamp)>,
     /// Whom others named, and until when that is worth something.
@@ -252,16 +257,11 @@ impl<M: Member> Overlay<M> {
         overlay.timers.stabilize = stabilize;
         overlay.settled = true;
         let drawn_at = overlay.scale(list_len);
-        for standing in neighbours {
-            let known = overlay.neighbours.insert(standing.member);
-            known.phase = Phase::Open;
-            known.member = standing.table.member;
-            known.table = Some(standing.table);
-            known.mine = standing.mine;
-            known.theirs = standing.theirs;
+        overlay.neighbours = Neighbours::of(neighbours.into_iter().map(|standing| {
+            let mut known = Neighbour::standing(standing.table, standing.mine, standing.theirs);
             known.drawn_at = if standing.mine.long { drawn_at } else { 0 };
-        }
-        overlay.neighbours.shrink();
+            (standing.member, known)
+        }));
         overlay
     }
 
@@ -297,6 +297,12 @@ impl<M: Member> Overlay<M> {
     /// All neighbours, attempts included, in order of their places.
     pub fn neighbours(&self) -> impl Iterator<Item = (M, &Neighbour<M>)> {
         self.neighbours.iter()
+    }
+
+    /// The neighbours alone, attempts included, in order of their places.
+    #[must_use]
+    pub fn members(&self) -> &[M] {
+        self.neighbours.members()
     }
 
     /// What is known of one neighbour.
@@ -405,16 +411,16 @@ impl<M: Member> Overlay<M> {
 
     /// A neighbour has begun an attempt.
     pub fn on_offered(&mut self, member: M, wish: Wish) {
-        self.neighbours.insert(member).theirs = Want::of(wish);
+        let known = Neighbour::new(Want::NOTHING, Want::of(wish));
+        self.neighbours.insert(member, known);
     }
 
     /// Frames can be exchanged with a neighbour.
     pub fn on_opened(&mut self, cx: &mut Context<'_, M>, member: M) {
-        let Some(known) = self.neighbours.get_mut(member) else {
+        let Some(want) = self.neighbours.get(member).map(|known| known.mine) else {
             return;
         };
-        known.phase = Phase::Open;
-        let want = known.mine;
+        self.neighbours.set_phase(member, Phase::Open);
         self.quarantine.lift(member);
         self.links_changed(cx);
         cx.send(member, Message::Want(want));
@@ -475,10 +481,9 @@ impl<M: Member> Overlay<M> {
 
     /// A neighbour has missed a heartbeat, or has been heard again.
     pub fn on_suspect(&mut self, member: M, suspect: bool) {
-        if let Some(known) = self.neighbours.get_mut(member)
-            && known.is_open()
-        {
-            known.phase = if suspect { Phase::Suspect } else { Phase::Open };
+        if self.neighbours.is_open(member) {
+            let phase = if suspect { Phase::Suspect } else { Phase::Open };
+            self.neighbours.set_phase(member, phase);
         }
     }
 
@@ -503,7 +508,8 @@ impl<M: Member> Overlay<M> {
         {
             return false;
         }
-        self.neighbours.insert(member).mine = Want::of(wish);
+        let known = Neighbour::new(Want::of(wish), Want::NOTHING);
+        self.neighbours.insert(member, known);
         cx.out.push(Action::Open { to: member, wish });
         true
     }
@@ -586,5 +592,4 @@ impl<M: Member> Overlay<M> {
             Side::Predecessors => &self.table.predecessors,
         }
     }
-
 }

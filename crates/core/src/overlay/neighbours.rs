@@ -22,10 +22,10 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Neighbour<M> {
     /// The last table it told.
-    pub(super) table: Option<Arc<Table<M>>>,
-    pub(super) phase: Phase,
+    table: Option<Arc<Table<M>>>,
+    phase: Phase,
     /// Whether that says that it has joined the ring.
-    pub(super) member: bool,
+    member: bool,
     /// What this member wants the link for.
     pub(super) mine: Want,
     /// What the neighbour wants it for.
@@ -38,15 +38,26 @@ pub struct Neighbour<M> {
 }
 
 impl<M> Neighbour<M> {
-    pub(super) const fn new() -> Self {
+    /// One that a link is about to be set up with.
+    pub(super) const fn new(mine: Want, theirs: Want) -> Self {
         Self {
             table: None,
             phase: Phase::Connecting,
             member: false,
-            mine: Want::NOTHING,
-            theirs: Want::NOTHING,
+            mine,
+            theirs,
             asked: false,
             drawn_at: 0,
+        }
+    }
+
+    /// One that has told `table` over an open link.
+    pub(super) fn standing(table: Arc<Table<M>>, mine: Want, theirs: Want) -> Self {
+        Self {
+            phase: Phase::Open,
+            member: table.member,
+            table: Some(table),
+            ..Self::new(mine, theirs)
         }
     }
 
@@ -86,6 +97,16 @@ impl<M> Neighbour<M> {
         &self.theirs
     }
 
+    fn is_ready(&self) -> bool {
+        self.member && self.phase == Phase::Open
+    }
+
+    /// Whether `table` is the one that it told last.
+    pub(super) fn has_told(&self, table: &Arc<Table<M>>) -> bool {
+        let told = self.table.as_ref();
+        told.is_some_and(|told| Arc::ptr_eq(told, table))
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.table.as_ref().map_or(0, |table| table.version)
     }
@@ -95,12 +116,17 @@ impl<M> Neighbour<M> {
     }
 }
 
-/// All neighbours, in order of their places. Members and what is known of them lie apart:
-/// whoever routes looks at the members alone.
+/// How many neighbours there are bits for.
+const READY_BITS: usize = u64::BITS as usize;
+
+/// All neighbours, in order of their places. Members and what is known of them lie apart, and
+/// who may be given messages stands here: whoever routes looks at two lines of memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Neighbours<M> {
     members: Vec<M>,
     known: Vec<Neighbour<M>>,
+    /// Bit n: the n-th neighbour has joined, and is not suspect.
+    ready: u64,
 }
 
 impl<M> Default for Neighbours<M> {
@@ -108,11 +134,26 @@ impl<M> Default for Neighbours<M> {
         Self {
             members: Vec::new(),
             known: Vec::new(),
+            ready: 0,
         }
     }
 }
 
 impl<M: Member> Neighbours<M> {
+    /// These, given in order of their places.
+    pub(super) fn of(known: impl Iterator<Item = (M, Neighbour<M>)>) -> Self {
+        let (members, known) = known.unzip();
+        let mut neighbours = Self {
+            members,
+            known,
+            ready: 0,
+        };
+        neighbours.members.shrink_to_fit();
+        neighbours.known.shrink_to_fit();
+        neighbours.note_ready();
+        neighbours
+    }
+
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
@@ -121,9 +162,20 @@ impl<M: Member> Neighbours<M> {
         &self.members
     }
 
-    /// The neighbour at a place among [`Neighbours::members`].
+    /// What is known of the `index`-th of [`Neighbours::members`].
     pub(super) fn at(&self, index: usize) -> &Neighbour<M> {
         &self.known[index]
+    }
+
+    /// Whether the `index`-th of [`Neighbours::members`] may be given messages: it has joined,
+    /// and is not suspect.
+    #[inline]
+    pub(super) fn is_ready(&self, index: usize) -> bool {
+        if index < READY_BITS {
+            self.ready & 1 << index != 0
+        } else {
+            self.known[index].is_ready()
+        }
     }
 
     pub(super) fn get(&self, member: M) -> Option<&Neighbour<M>> {
@@ -144,25 +196,45 @@ impl<M: Member> Neighbours<M> {
         self.get(member).is_some_and(Neighbour::is_open)
     }
 
-    pub(super) fn insert(&mut self, member: M) -> &mut Neighbour<M> {
-        let at = match self.members.binary_search(&member) {
-            Ok(at) => {
-                self.known[at] = Neighbour::new();
-                at
-            }
+    pub(super) fn insert(&mut self, member: M, known: Neighbour<M>) {
+        match self.members.binary_search(&member) {
+            Ok(at) => self.known[at] = known,
             Err(at) => {
                 self.members.insert(at, member);
-                self.known.insert(at, Neighbour::new());
-                at
+                self.known.insert(at, known);
             }
-        };
-        &mut self.known[at]
+        }
+        self.note_ready();
     }
 
     pub(super) fn remove(&mut self, member: M) -> Option<Neighbour<M>> {
         let at = self.members.binary_search(&member).ok()?;
         self.members.remove(at);
-        Some(self.known.remove(at))
+        let known = self.known.remove(at);
+        self.note_ready();
+        Some(known)
+    }
+
+    pub(super) fn set_phase(&mut self, member: M, phase: Phase) {
+        if let Some(known) = self.get_mut(member) {
+            known.phase = phase;
+            self.note_ready();
+        }
+    }
+
+    pub(super) fn set_table(&mut self, member: M, table: Arc<Table<M>>) {
+        if let Some(known) = self.get_mut(member) {
+            known.member = table.member;
+            known.table = Some(table);
+            self.note_ready();
+        }
+    }
+
+    fn note_ready(&mut self) {
+        let bits = self.known.iter().take(READY_BITS).enumerate();
+        self.ready = bits
+            .filter(|(_, known)| known.is_ready())
+            .fold(0, |ready, (bit, _)| ready | 1 << bit);
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (M, &Neighbour<M>)> {
@@ -188,10 +260,5 @@ impl<M: Member> Neighbours<M> {
             .rev()
             .chain((end..self.members.len()).rev())
             .map(at)
-    }
-
-    pub(super) fn shrink(&mut self) {
-        self.members.shrink_to_fit();
-        self.known.shrink_to_fit();
     }
 }

@@ -14,14 +14,16 @@ impl<M: Member> Overlay<M> {
     /// The neighbour that something for `to` goes on to; `from` is the one it came from.
     #[must_use]
     pub fn next_hop(&self, config: &Config, to: M, from: Option<M>) -> Option<M> {
-        if self.neighbours.is_open(to) {
+        let members = self.neighbours.members();
+        let start = members.partition_point(|member| *member < to);
+        if members.get(start) == Some(&to) && self.neighbours.at(start).is_open() {
             return Some(to);
         }
         let own = match config.routing {
             Routing::BothWays => self.me.position().distance(to.position()),
             Routing::Clockwise => self.me.position().clockwise_to(to.position()),
         };
-        self.nearest(config, to.position(), from)
+        self.nearest(config, start, to.position(), from)
             .filter(|(_, distance)| *distance < own)
             .map(|(next, _)| next)
             .or_else(|| self.effective_successor())
@@ -40,7 +42,9 @@ impl<M: Member> Overlay<M> {
         match config.routing {
             Routing::BothWays => {
                 let own = self.me.position().distance(target);
-                self.nearest(config, target, from)
+                let members = self.neighbours.members();
+                let start = members.partition_point(|member| member.position() < target);
+                self.nearest(config, start, target, from)
                     .filter(|(next, distance)| {
                         *next != origin && (*distance < own || self.me == origin)
                     })
@@ -50,10 +54,16 @@ impl<M: Member> Overlay<M> {
         }
     }
 
-    /// The neighbour that is, or whose neighbour is, nearest to `target`, and how near. Peers
-    /// that have missed a heartbeat, and the one that something came from, only if there is
-    /// nobody else.
-    fn nearest(&self, config: &Config, target: Position, from: Option<M>) -> Option<(M, u64)> {
+    /// The neighbour that is, or whose neighbour is, nearest to `target`, and how near; the
+    /// `start`-th neighbour is the first one that does not lie before `target`. Peers that have
+    /// missed a heartbeat, and the one that something came from, only if there is nobody else.
+    fn nearest(
+        &self,
+        config: &Config,
+        start: usize,
+        target: Position,
+        from: Option<M>,
+    ) -> Option<(M, u64)> {
         match config.routing {
             Routing::Clockwise => {
                 let next = self.next_clockwise(target)?;
@@ -64,11 +74,7 @@ impl<M: Member> Overlay<M> {
                     !known.is_suspect() && Some(member) != from
                 })
                 .or_else(|| self.nearest_ahead(target, |_, _| true)),
-            Routing::BothWays => self
-                .nearest_neighbour(target, |member, known| {
-                    !known.is_suspect() && Some(member) != from
-                })
-                .or_else(|| self.nearest_neighbour(target, |_, _| true)),
+            Routing::BothWays => self.nearest_neighbour(start, target, from),
         }
     }
 
@@ -76,25 +82,58 @@ impl<M: Member> Overlay<M> {
     /// their places, or further off if those may not be taken.
     fn nearest_neighbour(
         &self,
+        start: usize,
         target: Position,
-        may: impl Fn(M, &Neighbour<M>) -> bool,
+        from: Option<M>,
     ) -> Option<(M, u64)> {
         let members = self.neighbours.members();
-        let start = members.partition_point(|member| member.position() < target);
-        let at = |index: usize| {
-            let (member, known) = (members[index], self.neighbours.at(index));
-            (known.is_member() && may(member, known))
-                .then(|| (member, member.position().distance(target)))
+        let may = |index: usize| self.neighbours.is_ready(index) && Some(members[index]) != from;
+        self.nearest_around(start, target, may).or_else(|| {
+            self.nearest_around(start, target, |index| self.neighbours.at(index).is_member())
+        })
+    }
+
+    /// Of the neighbours that may be taken the nearest one to `target`, which lies before the
+    /// `start`-th.
+    #[inline]
+    fn nearest_around(
+        &self,
+        start: usize,
+        target: Position,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<(M, u64)> {
+        let members = self.neighbours.members();
+        let count = members.len();
+        let mut after = start;
+        let mut steps = 0;
+        let after = loop {
+            if steps == count {
+                return None;
+            }
+            if after >= count {
+                after = 0;
+            }
+            if may(after) {
+                break members[after];
+            }
+            after += 1;
+            steps += 1;
         };
-        let after = (start..members.len()).chain(0..start).find_map(at);
-        let before = (0..start)
-            .rev()
-            .chain((start..members.len()).rev())
-            .find_map(at);
-        match (after, before) {
-            (Some(after), Some(before)) => Some(if before.1 < after.1 { before } else { after }),
-            (one, other) => one.or(other),
-        }
+        // There is one, so this ends: with the same if there is no other.
+        let mut before = start;
+        let before = loop {
+            before = before.checked_sub(1).unwrap_or(count - 1);
+            if may(before) {
+                break members[before];
+            }
+        };
+        let distance = |member: M| member.position().distance(target);
+        let (nearer, further) = (distance(before), distance(after));
+        Some(if nearer < further {
+            (before, nearer)
+        } else {
+            (after, further)
+        })
     }
 
     /// The neighbour from which `target` is nearest after one more step.
@@ -122,7 +161,9 @@ impl<M: Member> Overlay<M> {
         let reach = position.clockwise_to(target);
         self.neighbours
             .iter()
-            .filter(|(_, known)| known.is_member() && !known.is_suspect())
+            .filter(|(_, known)| {
+                known.is_member() && !known.is_suspect() && known.mine().anything()
+            })
             .map(|(member, _)| member)
             .filter(|member| {
                 let distance = position.clockwise_to(member.position());
