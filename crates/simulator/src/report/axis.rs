@@ -1,6 +1,6 @@
 //! Scales of plots: from a value to a place, with ticks at round numbers.
 
-use super::format::number;
+use super::format::short;
 
 /// From a value to a share of the axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,7 +117,7 @@ impl Scale {
         };
         values
             .into_iter()
-            .map(|value| (value, number(value)))
+            .map(|value| (value, short(value)))
             .collect()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         );
         assert_eq!(
             labels(Scale::logarithmic(1.0, 1e6)),
-            ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"]
+            ["1", "10", "100", "1,000", "10k", "100k", "1M"]
         );
     }
 

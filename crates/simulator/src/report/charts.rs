@@ -6,6 +6,9 @@ use super::axis::{Scale, step};
 use super::format::{Unit, count, number, percent};
 use super::plot::{Axis, Bar, Plot, Series, Shape};
 
+/// More marks than this hide what they mark; the page's table has them still.
+const MAX_MARKS: usize = 20;
+
 /// No more bars than this; beyond, neighbouring values share one.
 const MAX_BARS: f64 = 40.0;
 
@@ -259,7 +262,7 @@ fn bandwidth(runs: &[Run]) -> Option<Plot> {
     let median = curves
         .iter()
         .filter_map(|(_, rates)| rates.percentile(50.0))
-        .max()? as f64
+        .min()? as f64
         / 1e3;
 
     let limit = runs
@@ -373,13 +376,13 @@ fn over_time(
     })
 }
 
-/// What happened, if it is the same in all runs.
+/// What happened, if it is the same in all runs and not too much.
 fn marks(runs: &[Run], per_unit: f64) -> Vec<(f64, String)> {
     let Some((first, others)) = runs.split_first() else {
         return Vec::new();
     };
     let marks = &first.results.marks;
-    if others.iter().any(|run| run.results.marks != *marks) {
+    if marks.len() > MAX_MARKS || others.iter().any(|run| run.results.marks != *marks) {
         return Vec::new();
     }
     marks
@@ -446,7 +449,7 @@ fn histogram(
         .collect();
     let min = found.iter().filter_map(|(_, counts)| counts.min()).min()?;
     let max = found.iter().filter_map(|(_, counts)| counts.max()).max()?;
-    let span = (max - min + 1) as f64;
+    let span = (max - min) as f64 + 1.0;
     let width = if span <= MAX_BARS {
         1
     } else {
@@ -458,7 +461,7 @@ fn histogram(
         let mut shares = vec![0u64; bins as usize];
         for bucket in counts.buckets() {
             let middle = bucket.low + (bucket.high - bucket.low) / 2;
-            shares[((middle.min(max) - first) / width) as usize] += bucket.count;
+            shares[((middle.clamp(min, max) - first) / width) as usize] += bucket.count;
         }
         let bars = shares
             .iter()
@@ -471,7 +474,7 @@ fn histogram(
                 let from = low as f64 - 0.5 + part * index as f64;
                 let values = match width {
                     1 => count(low),
-                    _ => format!("{} to {}", count(low), count(low + width - 1)),
+                    _ => format!("{} to {}", count(low), count(low.saturating_add(width - 1))),
                 };
                 let plural = if values == "1" { "" } else { "s" };
                 let hint = format!("{values} {what}{plural}: {}", percent(share));
@@ -499,7 +502,10 @@ fn histogram(
         }
     });
     Some((
-        Scale::bars(first, first + bins * width - 1),
+        Scale::bars(
+            first,
+            (first + (bins - 1) * width).saturating_add(width - 1),
+        ),
         series.collect(),
     ))
 }

@@ -193,7 +193,7 @@ fn expectations(runs: &[Run]) -> Markup {
                 } }
                 tbody { @for one in all { tr {
                     th scope="row" { (one.metric) }
-                    td { (bound(one.bound)) }
+                    td.short { (bound(one.bound)) }
                     @for run in runs {
                         @match in_run(run, one) {
                             Some(theirs) => {

@@ -58,7 +58,9 @@ impl Repair {
     pub(super) fn write(self) -> String {
         match self {
             Self::StayedRight => "stayed right".to_owned(),
-            Self::After(seconds) => format!("right after {}", Unit::Seconds.write(seconds)),
+            Self::After(seconds) => {
+                format!("right for good after {}", Unit::Seconds.write(seconds))
+            }
             Self::NotYet => "did not become right".to_owned(),
             Self::Unknown => "-".to_owned(),
         }

@@ -62,6 +62,16 @@ pub(super) fn number(value: f64) -> String {
     group(&trim_zeros(format!("{value:.decimals$}")))
 }
 
+/// A round number in little room, for an axis: 10,000 is 10k.
+pub(super) fn short(value: f64) -> String {
+    match value.abs() {
+        1e9.. => number(value / 1e9) + "G",
+        1e6.. => number(value / 1e6) + "M",
+        1e4.. => number(value / 1e3) + "k",
+        _ => number(value),
+    }
+}
+
 /// A whole number with its digits in groups of three.
 pub(super) fn count(value: u64) -> String {
     group(&value.to_string())
@@ -142,7 +152,7 @@ fn group(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Unit, count, counted, deviation, number, percent, plain};
+    use super::{Unit, count, counted, deviation, number, percent, plain, short};
 
     #[test]
     fn numbers() {
@@ -173,6 +183,10 @@ mod tests {
         }
         assert_eq!(number(f64::NAN), "-");
         assert_eq!(number(1e300), "1.000e300");
+        assert_eq!(
+            [short(9_000.0), short(12_500.0), short(2e6)],
+            ["9,000", "12.5k", "2M"]
+        );
         assert_eq!(count(1_000_000), "1,000,000");
         assert_eq!(count(999), "999");
         assert_eq!(

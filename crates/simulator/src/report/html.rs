@@ -13,8 +13,11 @@ use super::text::bound;
 
 const STYLE: &str = include_str!("style.css");
 
-/// A table with one row for each expectation, reference or event has no more rows than this.
+/// A table with a row for each expectation or reference has no more rows than this.
 const MAX_ROWS: usize = 500;
+
+/// A table of what happened has no more rows than this.
+const MAX_MARKS: usize = 50;
 
 pub(super) fn report(results: &Results) -> String {
     let scenario = &results.scenario;
@@ -160,14 +163,14 @@ fn expectations(expectations: &[Expectation]) -> Markup {
                     th { "" } th { "What" } th.number { "Measured" } th { "Has to be" } th { "Source" }
                 } }
                 tbody { @for one in expectations.iter().take(MAX_ROWS) { tr {
-                    td { @if one.met { span.good { "✓ met" } } @else { span.bad { "✗ not met" } } }
+                    td.short { @if one.met { span.good { "✓ met" } } @else { span.bad { "✗ not met" } } }
                     th scope="row" { (one.metric) }
                     td.number { (Unit::None.write_if_any(one.measured)) }
-                    td { (bound(one.bound)) }
+                    td.short { (bound(one.bound)) }
                     td { (one.source) }
                 } } }
             } }
-            (more(expectations.len()))
+            (more(expectations.len(), MAX_ROWS))
         }
     }
 }
@@ -191,7 +194,7 @@ fn references(results: &Results) -> Markup {
                     td { (row.note) }
                 } } }
             } }
-            (more(group.len()))
+            (more(group.len(), MAX_ROWS))
         }
     }
 }
@@ -221,18 +224,18 @@ fn marks(results: &Results) -> Markup {
     html! {
         @if !results.marks.is_empty() {
             h2 { "What happened" }
-            p.note { "The numbers stand above the plots over time." }
+            p.note { "The numbers stand above the plots over time, unless there are many." }
             @let rows = results.marks.iter().zip(repairs(results)).enumerate();
             div.wide { table {
                 thead { tr { th { "" } th.number { "At" } th { "What" } th { "The ring" } } }
-                tbody { @for (index, (mark, repair)) in rows.take(MAX_ROWS) { tr {
-                    th scope="row" { (index + 1) }
+                tbody { @for (index, (mark, repair)) in rows.take(MAX_MARKS) { tr {
+                    td { (index + 1) }
                     td.number { (Unit::Seconds.write(mark.time_s)) }
                     td { (mark.label) }
-                    td { (repair.write()) }
+                    td.short { (repair.write()) }
                 } } }
             } }
-            (more(results.marks.len()))
+            (more(results.marks.len(), MAX_MARKS))
         }
     }
 }
@@ -247,13 +250,13 @@ fn footnotes(results: &Results) -> Markup {
             }
         }
         p.note {
-            "Counts and hops below 256 are exact. Percentiles of times and rates are to 0.4 %. A member's "
-            "rate is its mean while it lived."
+            "Counts, means, least and most are exact, and so are percentiles below 256; others are to 0.4 %. "
+            "A member's rate is its mean while it lived."
         }
     }
 }
 
 /// Says that a table was cut.
-fn more(rows: usize) -> Markup {
-    html! { @if rows > MAX_ROWS { p.note { "The first " (MAX_ROWS) " of " (rows) "." } } }
+fn more(rows: usize, shown: usize) -> Markup {
+    html! { @if rows > shown { p.note { "The first " (shown) " of " (rows) "." } } }
 }

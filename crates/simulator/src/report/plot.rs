@@ -11,17 +11,19 @@ use maud::{Markup, html};
 use super::axis::Scale;
 
 const WIDTH: f64 = 440.0;
-const HEIGHT: f64 = 250.0;
+const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 54.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 40.0;
+const RIGHT: f64 = 17.0;
+const TOP: f64 = 32.0;
+const BOTTOM: f64 = 44.0;
 
 /// Lines of more points are thinned to what can be seen.
 const MAX_POINTS: usize = 1_000;
 
-/// How many series the style sheet has colours for; further ones begin again.
+/// How many colours the style sheet has for series, and how many dashes for lines. Further ones
+/// begin again, with other dashes.
 const COLOURS: usize = 6;
+const DASHES: usize = 4;
 
 /// A plot with its title and legend.
 pub(super) struct Plot {
@@ -171,11 +173,11 @@ impl Plot {
     }
 
     fn series(&self, index: usize, series: &Series) -> Markup {
-        let class = format!("s{}", index % COLOURS);
+        let (class, dash) = classes(index);
         match &series.shape {
-            Shape::Line(points) => html! { path.line.(class) d=(self.path(points)) {} },
+            Shape::Line(points) => html! { path.line.(class).(dash) d=(self.path(points)) {} },
             Shape::LineWithPoints(points, named) => html! {
-                path.line.(class) d=(self.path(points)) {}
+                path.line.(class).(dash) d=(self.path(points)) {}
                 @for &(x, y) in named {
                     circle.(class) cx=(px(self.across(x))) cy=(px(self.up(y))) r="3.5" {}
                 }
@@ -183,7 +185,8 @@ impl Plot {
             Shape::Bars(bars) => html! {
                 @for bar in bars {
                     @let (from, to) = (self.across(bar.from), self.across(bar.to));
-                    @let y = self.up(bar.y);
+                    // Never less than a pixel: what is rare is seen to be there.
+                    @let y = self.up(bar.y).min(HEIGHT - BOTTOM - 1.0);
                     @let gap = if to - from > 4.0 { (to - from) * 0.15 } else { 0.0 };
                     rect.(class) x=(px(from + gap / 2.0)) y=(px(y)) width=(px((to - from - gap).max(0.5)))
                         height=(px(HEIGHT - BOTTOM - y)) { title { (bar.hint) } }
@@ -218,10 +221,16 @@ impl Plot {
 
 /// The line of a series as it looks in a legend.
 pub(super) fn key(series: usize) -> Markup {
-    let class = format!("s{}", series % COLOURS);
+    let (class, dash) = classes(series);
     html! {
-        svg.key viewBox="0 0 22 10" aria-hidden="true" { path.line.(class) d="M1 5L21 5" {} }
+        svg.key viewBox="0 0 22 10" aria-hidden="true" { path.line.(class).(dash) d="M1 5L21 5" {} }
     }
+}
+
+/// The classes of a series: for its colour and for its dashes.
+fn classes(series: usize) -> (String, String) {
+    let dash = (series % COLOURS + series / COLOURS) % DASHES;
+    (format!("s{}", series % COLOURS), format!("d{dash}"))
 }
 
 /// A coordinate, to a tenth of a pixel.

@@ -41,9 +41,21 @@ pub(super) fn results(name: &str, seed: u64) -> Results {
     };
     let mut rows = Vec::new();
     for member in 0..u64::from(members) {
-        let uplink = 60_000 + stream.below(120_000) + if member == 0 { 200_000 } else { 0 };
-        let downlink = 80_000 + stream.below(60_000);
-        let open = 6 + stream.below(6) + stream.below(6);
+        let uplink = if member == 0 {
+            320_000
+        } else {
+            60_000 + stream.below(120_000)
+        };
+        let downlink = if member == 0 {
+            120_000
+        } else {
+            80_000 + stream.below(60_000)
+        };
+        let open = if member == 0 {
+            16
+        } else {
+            6 + stream.below(6) + stream.below(6)
+        };
         load.links.record(open);
         load.uplink_bits_per_s.record(uplink);
         load.downlink_bits_per_s.record(downlink);
@@ -67,7 +79,7 @@ pub(super) fn results(name: &str, seed: u64) -> Results {
         member: "member 0".to_owned(),
         uplink_bits_per_s: 320_000,
         downlink_bits_per_s: 120_000,
-        links: 14,
+        links: 16,
     });
     let graph = GraphMetrics::measure(
         120.0,
