@@ -1,6 +1,6 @@
 //! Which part of an overlay is drawn.
 
-use super::{Drawing, DrawnLink, DrawnMember, LinkKind};
+use super::{Drawing, DrawnLink, DrawnMember};
 
 impl Drawing {
     /// Draws all members with all links if there are at most [`Self::MAX_MEMBERS`]. Of more, draws
@@ -66,20 +66,10 @@ impl Drawing {
     }
 }
 
-impl LinkKind {
-    /// Its name in a legend.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ring => "ring link",
-            Self::Long => "other link",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Drawing, DrawnLink, DrawnMember, LinkKind};
+    use super::super::LinkKind;
+    use super::{Drawing, DrawnLink, DrawnMember};
 
     fn members(count: u32) -> Vec<DrawnMember> {
         (0..count)
