@@ -1,5 +1,6 @@
 //! Setting a node up.
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use circlet_core::node::{Membership, Node as Core};
 use circlet_core::ring::Position;
 use circlet_core::room::{MAX_ROOM_NAME, RoomId, is_room_name};
 use circlet_core::wire::{MAX_NAME, NodeKind};
-use circlet_core::{Config, Topology};
+use circlet_core::{Config, Timestamp, Topology};
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::info_span;
+use tracing::{Instrument, Span, info_span};
 
-use crate::driver::{self, Driver};
+use crate::dial::{Dial, Tcp};
+use crate::driver::Driver;
 use crate::events::{self, Events};
 use crate::handle::{Node, REQUESTS, Shared};
 use crate::identity::{IdentityError, IdentityFile, unkept_incarnation};
@@ -43,6 +45,7 @@ pub struct NodeBuilder {
     config: Config,
     webrtc: WebRtcConfig,
     transport: Option<Box<dyn Transport>>,
+    dial: Option<Arc<dyn Dial>>,
 }
 
 #[derive(Default)]
@@ -185,6 +188,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Reaches trackers in another way than over TCP.
+    pub fn dial(mut self, dial: impl Dial) -> Self {
+        self.dial = Some(Arc::new(dial));
+        self
+    }
+
     /// Starts the node on a thread of its own, called `circlet-node`.
     ///
     /// Returns when identity and settings are known to be good: the node will find its way into
@@ -202,17 +211,48 @@ impl NodeBuilder {
             .spawn(move || {
                 // Dropped last of all, even by a panic.
                 let _thread_ends = thread_ends;
-                match self.prepare(ended) {
-                    Ok((node, events, start)) => {
+                let runtime = runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(StartError::Thread);
+                match runtime.and_then(|runtime| Ok((runtime, self.prepare(ended)?))) {
+                    Ok((runtime, (node, events, driver))) => {
                         // If nobody waits any longer the handle is dropped, and the node leaves.
                         let _ = started.send(Ok((node, events)));
-                        start.run();
+                        run(&runtime, driver);
+                        // A name that is still being resolved may take long, and nobody wants
+                        // it any more.
+                        runtime.shutdown_background();
                     }
                     Err(error) => drop(started.send(Err(error))),
                 }
             })
             .map_err(StartError::Thread)?;
         node.await.unwrap_or(Err(StartError::Died))
+    }
+
+    /// As [`NodeBuilder::start`], but the caller runs the node: it lives as long as the future,
+    /// and goes without a farewell when that is dropped.
+    ///
+    /// The future is to be run on a tokio runtime of one thread (small messages stall on more),
+    /// which many nodes may share. All their time is that of the runtime: with its clock paused,
+    /// and an imitation of a network given to [`WebRtcTransport::with_sockets`] and
+    /// [`NodeBuilder::dial`], hours pass in seconds. Only the time of day remains the system's.
+    ///
+    /// # Errors
+    /// [`StartError`], saying what to do.
+    pub fn build(
+        self,
+    ) -> Result<(Node, Events, impl Future<Output = ()> + Send + 'static), StartError> {
+        let (running, ended) = watch::channel(());
+        let (node, events, driver) = self.prepare(ended)?;
+        let span = span(&driver);
+        let drive = async move {
+            // Dropped last of all.
+            let _running = running;
+            driver.run().await;
+        };
+        Ok((node, events, drive.instrument(span)))
     }
 
     /// As many as in the default of [`Config::max_links`]: wanted by this node and by others,
@@ -225,7 +265,7 @@ impl NodeBuilder {
     }
 
     /// All that can fail, and what blocks: files are read here.
-    fn prepare(self, ended: watch::Receiver<()>) -> Result<(Node, Events, Start), StartError> {
+    fn prepare(self, ended: watch::Receiver<()>) -> Result<(Node, Events, Driver), StartError> {
         let trackers = self.check()?;
         let (identity, incarnation) = self.identity.open()?;
         let id = identity.node_id();
@@ -241,10 +281,6 @@ impl NodeBuilder {
         };
         let mut rng = StdRng::try_from_rng(&mut SysRng)
             .map_err(|error| StartError::Random(error.to_string()))?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
         let position = Position::of(&RoomId::open(&membership.room), &id);
         let shared = Arc::new(Shared::new(id, position));
         let (events_in, events) = events::channel(self.config.manual_ack);
@@ -254,7 +290,7 @@ impl NodeBuilder {
             manual_ack: true,
             ..self.config
         };
-        let core = Core::new(config, membership, &mut rng, driver::now());
+        let core = Core::new(config, membership, &mut rng, Timestamp::ZERO);
         let transport = self
             .transport
             .unwrap_or_else(|| Box::new(WebRtcTransport::new(self.webrtc)));
@@ -262,12 +298,13 @@ impl NodeBuilder {
             core,
             Arc::clone(&shared),
             transport,
+            self.dial.unwrap_or_else(|| Arc::new(Tcp)),
             trackers,
             requests,
             events_in,
         );
         let node = Node::new(shared, requests_in, ended);
-        Ok((node, events, Start { runtime, driver }))
+        Ok((node, events, driver))
     }
 
     fn check(&self) -> Result<Vec<TrackerUrl>, StartError> {
@@ -318,18 +355,11 @@ impl IdentitySource {
     }
 }
 
-/// A node that is ready to run.
-struct Start {
-    runtime: runtime::Runtime,
-    driver: Driver,
+fn run(runtime: &Runtime, driver: Driver) {
+    let _span = span(&driver).entered();
+    runtime.block_on(driver.run());
 }
 
-impl Start {
-    fn run(self) {
-        let Self { runtime, driver } = self;
-        let _span = info_span!("node", id = %driver.id().short()).entered();
-        runtime.block_on(driver.run());
-        // A name that is still being resolved may take long, and nobody wants it any more.
-        runtime.shutdown_background();
-    }
+fn span(driver: &Driver) -> Span {
+    info_span!("node", id = %driver.id().short())
 }

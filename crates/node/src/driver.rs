@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use circlet_core::Timestamp;
@@ -24,6 +24,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sle
 use tracing::{debug, trace, warn};
 
 use crate::commands::{CommandRequest, Commands, Lane, Request};
+use crate::dial::Dial;
 use crate::events::{Acknowledgement, EventSender, NodeEvent};
 use crate::handle::Shared;
 use crate::identity::unix_ms;
@@ -52,12 +53,14 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// One node's driver.
 pub(crate) struct Driver {
     core: Core,
+    epoch: Epoch,
     shared: Arc<Shared>,
     transport: Box<dyn Transport>,
     links: BTreeMap<LinkId, OpenLink>,
     link_events: mpsc::Sender<TransportEvent>,
     /// What went wrong while the core's outputs were performed: told when they are done.
     setbacks: Vec<Setback>,
+    dial: Arc<dyn Dial>,
     trackers: Vec<Tracker>,
     tracker_events: TrackerEvents,
     commands: Commands,
@@ -110,22 +113,27 @@ struct TrackerConnection {
     is_up: bool,
 }
 
-/// The present, in microseconds since this process first asked.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_micros(u64::try_from(EPOCH.elapsed().as_micros()).unwrap_or(u64::MAX))
-}
+/// When a core has its time zero. By tokio's clock, as all timers are: a test may pause it.
+#[derive(Clone, Copy)]
+struct Epoch(Instant);
 
-static EPOCH: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+impl Epoch {
+    fn now(self) -> Timestamp {
+        Timestamp::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
 
-fn instant(timestamp: Timestamp) -> Instant {
-    Instant::from_std(*EPOCH + Duration::from_micros(timestamp.as_micros()))
+    fn instant(self, timestamp: Timestamp) -> Instant {
+        self.0 + Duration::from_micros(timestamp.as_micros())
+    }
 }
 
 impl Driver {
+    /// The driver of a core whose time is zero now.
     pub(crate) fn new(
         core: Core,
         shared: Arc<Shared>,
         transport: Box<dyn Transport>,
+        dial: Arc<dyn Dial>,
         trackers: Vec<TrackerUrl>,
         requests: mpsc::Receiver<Request>,
         events: EventSender,
@@ -134,11 +142,13 @@ impl Driver {
         let (tracker_events, tracker_inbox) = mpsc::channel(TRACKER_EVENTS);
         Self {
             core,
+            epoch: Epoch(Instant::now()),
             shared,
             transport,
             links: BTreeMap::new(),
             link_events,
             setbacks: Vec::new(),
+            dial,
             trackers: trackers.into_iter().map(Tracker::new).collect(),
             tracker_events,
             commands: Commands::default(),
@@ -191,7 +201,7 @@ impl Driver {
                     taken
                 }
                 () = timer.expire() => {
-                    self.core.handle_timeout(now());
+                    self.core.handle_timeout(self.epoch.now());
                     self.perform_all();
                     self.has_room = true;
                     0
@@ -219,7 +229,10 @@ impl Driver {
 
     /// When the core or leaving wants to be looked after.
     fn deadline(&self) -> Option<Instant> {
-        let core = self.core.poll_timeout().map(|(at, _)| instant(at));
+        let core = self
+            .core
+            .poll_timeout()
+            .map(|(at, _)| self.epoch.instant(at));
         core.into_iter().chain(self.leave_by).min()
     }
 
@@ -303,7 +316,7 @@ impl Driver {
 
     /// Gives the core one input, and does what it says.
     fn handle(&mut self, input: Input) {
-        match self.core.handle(now(), input) {
+        match self.core.handle(self.epoch.now(), input) {
             Ok(()) => {}
             // What comes of it, the core has decided already.
             Err(error @ (InputError::Protocol | InputError::Signal)) => debug!(%error, "refused"),
@@ -316,7 +329,7 @@ impl Driver {
     fn offer(&mut self, request: CommandRequest) -> Option<CommandRequest> {
         let result = self
             .core
-            .handle(now(), Input::Command(request.command.clone()));
+            .handle(self.epoch.now(), Input::Command(request.command.clone()));
         let refused = match result {
             Ok(()) => {
                 self.commands.await_outcome(&request.command, request.reply);
@@ -445,7 +458,7 @@ impl Driver {
     }
 
     fn connect(&mut self, tracker: TrackerId) {
-        let events = self.tracker_events.clone();
+        let (dial, events) = (Arc::clone(&self.dial), self.tracker_events.clone());
         let Some(known) = self.tracker(tracker) else {
             return;
         };
@@ -455,7 +468,8 @@ impl Driver {
             tracker,
             generation: known.generation,
         };
-        let (outgoing, task) = tracker_client::connect(Arc::clone(&known.url), connection, events);
+        let (outgoing, task) =
+            tracker_client::connect(Arc::clone(&known.url), dial, connection, events);
         let abort = self.tasks.spawn(task);
         if let Some(known) = self.tracker(tracker) {
             known.connection = Some(TrackerConnection {

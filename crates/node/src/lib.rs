@@ -74,6 +74,7 @@
 
 mod builder;
 mod commands;
+mod dial;
 mod driver;
 mod events;
 mod handle;
@@ -94,6 +95,7 @@ pub use circlet_core::{Config, ParseTopologyError, Topology};
 
 pub use builder::{NodeBuilder, StartError};
 pub use commands::{Circulation, Delivery, Outcome};
+pub use dial::{Dial, Dialling, Stream};
 pub use events::{Events, Missed, NodeEvent};
 pub use handle::{DriverCounters, Ended, Node, SendError};
 pub use identity::{IdentityError, IdentityFile};

@@ -4,7 +4,6 @@
 //! trying again are the core's.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use circlet_core::node::TrackerId;
 use circlet_core::wire::{MAX_TRACKER_MESSAGE, SUBPROTOCOL, TrackerMessage};
 use futures_util::{SinkExt, StreamExt};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
@@ -23,6 +21,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 use tracing::debug;
+
+use crate::dial::{Dial, Stream};
 
 /// Time for name resolution, TCP, TLS and the WebSocket handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,6 +148,7 @@ pub(crate) type TrackerEvents = mpsc::Sender<(ConnectionId, TrackerEvent)>;
 /// the connection, once what was sent before is out.
 pub(crate) fn connect(
     url: Arc<TrackerUrl>,
+    dial: Arc<dyn Dial>,
     connection: ConnectionId,
     events: TrackerEvents,
 ) -> (
@@ -156,7 +157,7 @@ pub(crate) fn connect(
 ) {
     let (sender, mut outgoing) = mpsc::channel(QUEUE);
     let task = async move {
-        let result = match open(&url).await {
+        let result = match open(&url, &*dial).await {
             Ok(mut socket) => carry(&mut socket, &mut outgoing, connection, &events).await,
             Err(error) => Err(error),
         };
@@ -171,7 +172,7 @@ pub(crate) fn connect(
     (sender, task)
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<MaybeTlsStream<Box<dyn Stream>>>;
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -204,13 +205,13 @@ impl From<tungstenite::Error> for Error {
     }
 }
 
-async fn open(url: &TrackerUrl) -> Result<Socket, Error> {
-    timeout(CONNECT_TIMEOUT, open_in_time(url))
+async fn open(url: &TrackerUrl, dial: &dyn Dial) -> Result<Socket, Error> {
+    timeout(CONNECT_TIMEOUT, open_in_time(url, dial))
         .await
         .unwrap_or(Err(Error::ConnectTimeout))
 }
 
-async fn open_in_time(url: &TrackerUrl) -> Result<Socket, Error> {
+async fn open_in_time(url: &TrackerUrl, dial: &dyn Dial) -> Result<Socket, Error> {
     let connector = if url.is_tls {
         let tls = tokio::task::spawn_blocking(trusting_the_system)
             .await
@@ -220,17 +221,16 @@ async fn open_in_time(url: &TrackerUrl) -> Result<Socket, Error> {
     } else {
         Connector::Plain
     };
-    open_with(url, connector).await
+    open_with(url, dial, connector).await
 }
 
-async fn open_with(url: &TrackerUrl, connector: Connector) -> Result<Socket, Error> {
-    let stream = match url.host.parse::<Ipv6Addr>() {
-        Ok(address) => TcpStream::connect((address, url.port)).await,
-        Err(_) => TcpStream::connect((url.host.as_str(), url.port)).await,
-    }
-    .map_err(Error::Connect)?;
-    // Signals are small and wait for each other.
-    stream.set_nodelay(true).map_err(Error::Connect)?;
+async fn open_with(
+    url: &TrackerUrl,
+    dial: &dyn Dial,
+    connector: Connector,
+) -> Result<Socket, Error> {
+    let dialled = dial.dial(url.host.clone(), url.port).await;
+    let stream = dialled.map_err(Error::Connect)?;
     let request = ClientRequestBuilder::new(url.uri.clone()).with_sub_protocol(SUBPROTOCOL);
     let config = WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
@@ -337,13 +337,14 @@ async fn close(socket: &mut Socket) -> Result<(), Error> {
 mod tests {
     use std::net::SocketAddr;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::JoinHandle;
     use tokio_tungstenite::accept_hdr_async;
     use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
     use tokio_tungstenite::tungstenite::http::HeaderValue;
 
     use super::*;
+    use crate::dial::Tcp;
 
     const CONNECTION: ConnectionId = ConnectionId {
         tracker: TrackerId(3),
@@ -361,7 +362,7 @@ mod tests {
         fn connect(address: SocketAddr) -> Self {
             let url = Arc::new(format!("ws://{address}").parse().unwrap());
             let (sender, events) = mpsc::channel(16);
-            let (outgoing, task) = connect(url, CONNECTION, sender);
+            let (outgoing, task) = connect(url, Arc::new(Tcp), CONNECTION, sender);
             Self {
                 outgoing,
                 events,
@@ -522,12 +523,13 @@ mod tests {
 
         let mut roots = RootCertStore::empty();
         let nobody = Connector::Rustls(trusting(roots.clone()).unwrap());
-        let refused = open_with(&url, nobody).await.unwrap_err().to_string();
+        let refused = open_with(&url, &Tcp, nobody).await.map(drop);
+        let refused = refused.unwrap_err().to_string();
         assert!(refused.contains("invalid peer certificate"), "{refused}");
 
         roots.add(made.cert.der().clone()).unwrap();
         let trusting = Connector::Rustls(trusting(roots).unwrap());
-        let mut socket = open_with(&url, trusting).await.unwrap();
+        let mut socket = open_with(&url, &Tcp, trusting).await.unwrap();
         let first = socket.next().await.unwrap().unwrap();
         let challenge = TrackerMessage::from_json(first.to_text().unwrap());
         assert!(matches!(challenge, Ok(TrackerMessage::Challenge { .. })));

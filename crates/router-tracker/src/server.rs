@@ -9,6 +9,7 @@ use std::time::Duration;
 use circlet_core::tracker::{self, TrackerConfig};
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -106,20 +107,20 @@ impl Builder {
             abort: CancellationToken::new(),
         };
         let tasks = TaskTracker::new();
-        let door = Door {
+        let door = Arc::new(Door {
             site: Arc::new(Site::new(shared.clone(), tasks.clone(), self.head_timeout)),
             shared: shared.clone(),
-            tls: tls.clone(),
+            tls,
             slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
             tasks: tasks.clone(),
             head_timeout: self.head_timeout,
-        };
+        });
         tasks.spawn(hub.run(shared.stop.clone()));
-        tasks.spawn(door.run(listener));
-        info!(%local_addr, tls = tls.is_some(), "the tracker listens");
+        tasks.spawn(Arc::clone(&door).run(listener));
+        info!(%local_addr, tls = door.tls.is_some(), "the tracker listens");
         Ok(Tracker {
             local_addr,
-            is_tls: tls.is_some(),
+            door,
             shared,
             tasks,
         })
@@ -129,7 +130,7 @@ impl Builder {
 /// A running tracker. Dropping it ends it too, without waiting.
 pub struct Tracker {
     local_addr: SocketAddr,
-    is_tls: bool,
+    door: Arc<Door>,
     shared: Shared,
     tasks: TaskTracker,
 }
@@ -155,8 +156,22 @@ impl Tracker {
     /// The URL of its WebSocket, with the address that it listens on.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.is_tls { "wss" } else { "ws" };
+        let scheme = if self.door.tls.is_some() { "wss" } else { "ws" };
         format!("{scheme}://{}/ws", self.local_addr)
+    }
+
+    /// Serves one more connection, which was made elsewhere, without TLS. It is dropped if there
+    /// are too many. For tests and simulations that have a network of their own.
+    pub fn attach<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(slot) = self.door.slot() else {
+            return warn!("turned away: there are too many connections");
+        };
+        let site = Arc::clone(&self.door.site);
+        self.door
+            .spawn(async move { site.serve(stream, &slot).await });
     }
 
     /// Takes no more connections, writes what waits to be written, closes all connections and
@@ -195,7 +210,7 @@ struct Door {
 }
 
 impl Door {
-    async fn run(self, listener: TcpListener) {
+    async fn run(self: Arc<Self>, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 () = self.shared.stop.cancelled() => return,
@@ -209,24 +224,34 @@ impl Door {
                     continue;
                 }
             };
-            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            let Some(slot) = self.slot() else {
                 warn!(%peer, "turned away: there are too many connections");
                 continue;
             };
             let connection = Connection {
                 site: Arc::clone(&self.site),
                 tls: self.tls.clone(),
-                slot: Arc::new(slot),
+                slot,
                 head_timeout: self.head_timeout,
             };
-            let abort = self.shared.abort.clone();
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = abort.cancelled() => {}
-                    () = connection.run(stream) => {}
-                }
-            });
+            self.spawn(connection.run(stream));
         }
+    }
+
+    /// A place for one more connection, if there is any.
+    fn slot(&self) -> Option<Slot> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.ok().map(Arc::new)
+    }
+
+    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        let abort = self.shared.abort.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = abort.cancelled() => {}
+                () = connection => {}
+            }
+        });
     }
 }
 

@@ -12,7 +12,7 @@ mod queue;
 mod webrtc;
 
 pub use memory::MemoryTransport;
-pub use webrtc::{WebRtcConfig, WebRtcTransport};
+pub use webrtc::{Sockets, WebRtcConfig, WebRtcTransport};
 
 use std::fmt;
 use std::future::Future;

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use circlet_node::transport::Transport;
-use circlet_node::{Event, Events, Identity, Message, Node, NodeBuilder, NodeEvent, Snapshot};
+use circlet_node::{
+    Config, Event, Events, Identity, Message, Node, NodeBuilder, NodeEvent, NodeId, Snapshot,
+};
 use circlet_tracker::Tracker;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -101,25 +103,32 @@ impl Member {
     }
 }
 
-/// Waits until everybody's lists say that these are the members, in the order of their places,
-/// and everybody knows everybody.
-pub async fn until_ring_is_closed(members: &[Member]) {
+/// The other members, in the order of their places, from `member` on.
+pub fn others_in_order(members: &[Member], member: &Member) -> Vec<NodeId> {
     let mut places: Vec<_> = members
         .iter()
         .map(|member| (member.node.position(), member.node.id()))
         .collect();
     places.sort();
-    let ids: Vec<_> = places.into_iter().map(|(_, id)| id).collect();
+    let at = places.iter().position(|(_, id)| *id == member.node.id());
+    places.rotate_left(at.expect("it is among them"));
+    places.into_iter().skip(1).map(|(_, id)| id).collect()
+}
+
+/// Waits until everybody's lists say that these are the members, in the order of their places,
+/// and everybody knows everybody.
+pub async fn until_ring_is_closed(members: &[Member]) {
+    let list_len = Config::default().list_len;
     until("the ring is closed", async || {
         for member in members {
             let snapshot = member.snapshot().await;
-            let at = ids.iter().position(|id| *id == member.node.id());
-            let at = at.expect("it is among them");
-            let others: Vec<_> = (1..ids.len()).map(|n| ids[(at + n) % ids.len()]).collect();
-            let backwards: Vec<_> = others.iter().rev().copied().collect();
+            let others = others_in_order(members, member);
             if !snapshot.member
-                || snapshot.successors != others
-                || snapshot.predecessors != backwards
+                || !snapshot.successors.iter().eq(others.iter().take(list_len))
+                || !snapshot
+                    .predecessors
+                    .iter()
+                    .eq(others.iter().rev().take(list_len))
                 || snapshot.members.len() != others.len()
             {
                 return false;

@@ -10,11 +10,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::WebRtcConfig;
+use super::Setup;
 use super::channels::{
     ChannelEnd, OrderedWay, receive, send_ordered, send_unordered, unacknowledged,
 };
-use super::names::Names;
 use super::negotiation::Negotiation;
 use super::peer::{Note, Notes, Peer};
 use super::pulse::Pulse;
@@ -33,8 +32,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A connection attempt over WebRTC.
 pub(super) struct WebRtcConnection {
-    config: Arc<WebRtcConfig>,
-    names: Arc<Names>,
+    setup: Arc<Setup>,
     role: Role,
     attempt: Attempt,
     pulse: Arc<Pulse>,
@@ -44,15 +42,9 @@ pub(super) struct WebRtcConnection {
 }
 
 impl WebRtcConnection {
-    pub(super) fn new(
-        config: Arc<WebRtcConfig>,
-        names: Arc<Names>,
-        role: Role,
-        attempt: Attempt,
-    ) -> Self {
+    pub(super) fn new(setup: Arc<Setup>, role: Role, attempt: Attempt) -> Self {
         Self {
-            config,
-            names,
+            setup,
             role,
             attempt,
             pulse: Arc::default(),
@@ -91,12 +83,7 @@ impl WebRtcConnection {
             DownReason::Failed
         };
         let (notes, mut noted) = Notes::new(Arc::clone(&self.attempt.fail));
-        let peer = Peer::new(
-            Arc::clone(&self.config),
-            Arc::clone(&self.names),
-            Arc::clone(&self.pulse),
-            notes,
-        );
+        let peer = Peer::new(Arc::clone(&self.setup), Arc::clone(&self.pulse), notes);
         let peer = self.peer.insert(peer.await.map_err(failed)?);
 
         let (opened, mut opened_out) = mpsc::channel(Channel::ALL.len());

@@ -13,6 +13,7 @@ mod pacer;
 mod peer;
 mod pulse;
 mod runtime;
+mod sockets;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use tokio::sync::mpsc;
 
 use self::connection::WebRtcConnection;
 use self::names::Names;
+pub use self::sockets::Sockets;
+use self::sockets::SystemSockets;
 use super::attempt::start;
 use super::{Link, Transport, TransportEvent};
 
@@ -39,17 +42,35 @@ pub struct WebRtcConfig {
 /// Makes links over WebRTC. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WebRtcTransport {
-    config: Arc<WebRtcConfig>,
+    setup: Arc<Setup>,
+}
+
+/// What all links of a transport have in common.
+#[derive(Debug)]
+struct Setup {
+    config: WebRtcConfig,
     names: Arc<Names>,
+    sockets: Arc<dyn Sockets>,
 }
 
 impl WebRtcTransport {
     /// A transport with these settings.
     #[must_use]
     pub fn new(config: WebRtcConfig) -> Self {
-        Self {
-            config: Arc::new(config),
+        Self::with_sockets(config, Arc::new(SystemSockets))
+    }
+
+    /// A transport with these settings whose datagrams go by other sockets than the system's:
+    /// an imitation of a network, for tests and simulations.
+    #[must_use]
+    pub fn with_sockets(config: WebRtcConfig, sockets: Arc<dyn Sockets>) -> Self {
+        let setup = Setup {
+            config,
             names: Arc::default(),
+            sockets,
+        };
+        Self {
+            setup: Arc::new(setup),
         }
     }
 }
@@ -62,12 +83,7 @@ impl Transport for WebRtcTransport {
         events: mpsc::Sender<TransportEvent>,
     ) -> Box<dyn Link> {
         start(link, events, |attempt| {
-            WebRtcConnection::new(
-                Arc::clone(&self.config),
-                Arc::clone(&self.names),
-                role,
-                attempt,
-            )
+            WebRtcConnection::new(Arc::clone(&self.setup), role, attempt)
         })
     }
 }

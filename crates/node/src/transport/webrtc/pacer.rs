@@ -1,6 +1,8 @@
 //! How much may wait within SCTP.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::peer::SEND_BUFFER;
 

@@ -18,9 +18,8 @@ use webrtc::peer_connection::{
     RTCPeerConnectionState, RTCSignalingState, SettingEngine, SettingEngineBuilder,
 };
 
-use super::WebRtcConfig;
+use super::Setup;
 use super::addresses::local_addresses;
-use super::names::Names;
 use super::pulse::Pulse;
 use super::runtime::LinkRuntime;
 use crate::transport::ConnectionState;
@@ -78,38 +77,29 @@ impl Peer {
     ///
     /// # Errors
     /// If none of the addresses can be bound, or a STUN server's URL is none.
-    pub(super) async fn new(
-        config: Arc<WebRtcConfig>,
-        names: Arc<Names>,
-        pulse: Arc<Pulse>,
-        notes: Notes,
-    ) -> Result<Self> {
+    pub(super) async fn new(setup: Arc<Setup>, pulse: Arc<Pulse>, notes: Notes) -> Result<Self> {
         // In a task of its own: cut short, it would leave a connection that nobody can close.
-        let peer = tokio::spawn(Self::build(config, names, pulse, notes));
+        let peer = tokio::spawn(Self::build(setup, pulse, notes));
         peer.await
             .map_err(|error| Error::Other(error.to_string()))?
     }
 
-    async fn build(
-        config: Arc<WebRtcConfig>,
-        names: Arc<Names>,
-        pulse: Arc<Pulse>,
-        notes: Notes,
-    ) -> Result<Self> {
-        let ice_servers = config.ice_servers.iter().map(|url| RTCIceServer {
+    async fn build(setup: Arc<Setup>, pulse: Arc<Pulse>, notes: Notes) -> Result<Self> {
+        let ice_servers = setup.config.ice_servers.iter().map(|url| RTCIceServer {
             urls: vec![url.clone()],
             ..RTCIceServer::default()
         });
         let configuration = RTCConfigurationBuilder::new()
             .with_ice_servers(ice_servers.collect())
             .build();
-        let runtime = LinkRuntime::new(names, Arc::clone(&pulse), notes.clone());
+        let addresses = local_addresses(&setup.config.bind);
+        let runtime = LinkRuntime::new(setup, Arc::clone(&pulse), notes.clone());
         let builder = PeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_setting_engine(settings())
             .with_runtime(Arc::new(runtime))
             .with_handler(Arc::new(Observer { pulse, notes }))
-            .with_udp_addrs(local_addresses(&config.bind))
+            .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER);
         let connection = Box::pin(builder.build()).await?;
         let mut peer = Self {

@@ -7,21 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tracing::debug;
+use tokio::time::Instant;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
     TokioRuntime,
 };
 
-use super::names::Names;
+use super::Setup;
 use super::peer::{Note, Notes};
 use super::pulse::Pulse;
-
-/// Size of a socket's receive and send buffers, in bytes; the system may give less. The default
-/// ones overflow during transfers, which then crawl at SCTP's least retransmission time of 1 s
-/// (measured: the largest effect of all settings).
-const SOCKET_BUFFER: usize = 4 << 20;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -33,16 +27,16 @@ tokio::task_local! {
 /// One link's view of the tokio runtime.
 #[derive(Debug)]
 pub(super) struct LinkRuntime {
-    names: Arc<Names>,
+    setup: Arc<Setup>,
     pulse: Arc<Pulse>,
     notes: Notes,
 }
 
 impl LinkRuntime {
     /// A runtime that sleeps as `pulse` wants it, and notes the end of the stack's task.
-    pub(super) fn new(names: Arc<Names>, pulse: Arc<Pulse>, notes: Notes) -> Self {
+    pub(super) fn new(setup: Arc<Setup>, pulse: Arc<Pulse>, notes: Notes) -> Self {
         Self {
-            names,
+            setup,
             pulse,
             notes,
         }
@@ -59,16 +53,7 @@ impl Runtime for LinkRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let options = SockRef::from(&socket);
-        for outcome in [
-            options.set_recv_buffer_size(SOCKET_BUFFER),
-            options.set_send_buffer_size(SOCKET_BUFFER),
-        ] {
-            if let Err(error) = outcome {
-                debug!(%error, "socket keeps its default buffers");
-            }
-        }
-        TokioRuntime.wrap_udp_socket(socket)
+        self.setup.sockets.wrap(socket)
     }
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -83,7 +68,12 @@ impl Runtime for LinkRuntime {
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(Arc::clone(&self.names).resolve(host.to_owned()))
+        Box::pin(Arc::clone(&self.setup.names).resolve(host.to_owned()))
+    }
+
+    /// By the clock that sleeps go by, which may be paused.
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
