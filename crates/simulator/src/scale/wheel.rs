@@ -16,15 +16,19 @@ use std::num::NonZeroU32;
 
 use circlet_core::Timestamp;
 
+use super::prefetch::prefetch;
+
 /// Microseconds of a bucket, as a power of two.
 const BUCKET_BITS: u32 = 7;
 /// Buckets of the near wheel.
 const NEAR_BUCKETS: u64 = 8192;
 /// Buckets that share a list of the far wheel, as a power of two.
 const FAR_BITS: u32 = 10;
-/// Entries of a chunk: long enough to be read in one go, short enough that a nearly empty
-/// bucket wastes little.
-const CHUNK: u32 = 16;
+/// Bytes of a chunk, roughly: enough to be read in one go, and little enough that a bucket with
+/// a single event wastes little.
+const CHUNK_BYTES: usize = 640;
+/// How many chunks before its own a chunk's memory is asked for.
+const CHUNKS_AHEAD: usize = 3;
 /// No chunk.
 const NONE: u32 = u32::MAX;
 
@@ -80,7 +84,7 @@ pub struct Due<E> {
 /// Pending events.
 #[derive(Debug)]
 pub struct Wheel<E> {
-    /// Entries in chunks of [`CHUNK`].
+    /// Entries, in chunks of [`Self::CHUNK`].
     slab: Vec<Option<Entry<E>>>,
     /// For each chunk the next one of its chain.
     chains: Vec<u32>,
@@ -126,14 +130,6 @@ struct List {
     len: u32,
 }
 
-impl List {
-    /// As if it were full, so that a push asks one question only.
-    const EMPTY: Self = Self {
-        first: NONE,
-        len: CHUNK,
-    };
-}
-
 /// The place of an event in the order of the open bucket.
 #[derive(Clone, Copy, Debug)]
 struct Rank {
@@ -154,6 +150,19 @@ impl<E> Default for Wheel<E> {
 }
 
 impl<E> Wheel<E> {
+    /// Entries of a chunk.
+    const CHUNK: u32 = match CHUNK_BYTES / size_of::<Option<Entry<E>>>() {
+        0 => 1,
+        // A few bytes each are 40 at most.
+        fit => fit as u32,
+    };
+
+    /// As if its chunk were full, so that a push asks one question only.
+    const EMPTY: List = List {
+        first: NONE,
+        len: Self::CHUNK,
+    };
+
     /// An empty one, at time zero.
     #[must_use]
     pub fn new() -> Self {
@@ -161,14 +170,14 @@ impl<E> Wheel<E> {
             slab: Vec::new(),
             chains: Vec::new(),
             free: NONE,
-            near: vec![List::EMPTY; NEAR_BUCKETS as usize].into_boxed_slice(),
+            near: vec![Self::EMPTY; NEAR_BUCKETS as usize].into_boxed_slice(),
             occupied: vec![0; NEAR_BUCKETS as usize / 64].into_boxed_slice(),
             far: BTreeMap::new(),
             cursor: 0,
             start: Timestamp::ZERO,
             open: Vec::new(),
             done: 0,
-            opened: List::EMPTY,
+            opened: Self::EMPTY,
             early: BinaryHeap::new(),
             len: 0,
         }
@@ -357,11 +366,11 @@ impl<E> Wheel<E> {
     fn push_near(&mut self, bucket: u64, entry: Entry<E>) {
         let slot = (bucket % NEAR_BUCKETS) as usize;
         let mut list = self.near[slot];
-        if list.len == CHUNK {
+        if list.len == Self::CHUNK {
             self.occupied[slot / 64] |= 1 << (slot % 64);
             list = self.longer(list);
         }
-        self.slab[(list.first * CHUNK + list.len) as usize] = Some(entry);
+        self.slab[(list.first * Self::CHUNK + list.len) as usize] = Some(entry);
         list.len += 1;
         self.near[slot] = list;
     }
@@ -369,11 +378,11 @@ impl<E> Wheel<E> {
     #[inline(never)]
     fn push_far(&mut self, bucket: u64, entry: Entry<E>) {
         let slot = bucket >> FAR_BITS;
-        let mut list = self.far.get(&slot).copied().unwrap_or(List::EMPTY);
-        if list.len == CHUNK {
+        let mut list = self.far.get(&slot).copied().unwrap_or(Self::EMPTY);
+        if list.len == Self::CHUNK {
             list = self.longer(list);
         }
-        self.slab[(list.first * CHUNK + list.len) as usize] = Some(entry);
+        self.slab[(list.first * Self::CHUNK + list.len) as usize] = Some(entry);
         list.len += 1;
         self.far.insert(slot, list);
     }
@@ -385,7 +394,7 @@ impl<E> Wheel<E> {
             let chunk = self.chains.len() as u32;
             self.chains.push(NONE);
             self.slab
-                .resize_with(self.slab.len() + CHUNK as usize, || None);
+                .resize_with(self.slab.len() + Self::CHUNK as usize, || None);
             chunk
         } else {
             let chunk = self.free;
@@ -408,7 +417,7 @@ impl<E> Wheel<E> {
         self.cursor = self.cursor.max(slot << FAR_BITS);
         let (mut chunk, mut len) = (list.first, list.len);
         while chunk != NONE {
-            for index in chunk * CHUNK..chunk * CHUNK + len {
+            for index in chunk * Self::CHUNK..chunk * Self::CHUNK + len {
                 if let Some(entry) = self.slab[index as usize].take() {
                     let bucket_in_slot = u64::from(entry.time >> BUCKET_BITS) % (1 << FAR_BITS);
                     self.push_near((slot << FAR_BITS) + bucket_in_slot, entry);
@@ -417,7 +426,7 @@ impl<E> Wheel<E> {
             let next = self.chains[chunk as usize];
             self.chains[chunk as usize] = self.free;
             self.free = chunk;
-            (chunk, len) = (next, CHUNK);
+            (chunk, len) = (next, Self::CHUNK);
         }
     }
 
@@ -426,11 +435,16 @@ impl<E> Wheel<E> {
         let slot = (bucket % NEAR_BUCKETS) as usize;
         self.cursor = bucket + 1;
         self.start = Timestamp::from_micros(bucket << BUCKET_BITS);
-        self.opened = std::mem::replace(&mut self.near[slot], List::EMPTY);
+        self.opened = std::mem::replace(&mut self.near[slot], Self::EMPTY);
         self.occupied[slot / 64] &= !(1 << (slot % 64));
         let (mut chunk, mut len) = (self.opened.first, self.opened.len);
+        let mut coming = chunk;
+        for _ in 0..CHUNKS_AHEAD {
+            coming = self.fetch(coming);
+        }
         while chunk != NONE {
-            let start = chunk * CHUNK;
+            coming = self.fetch(coming);
+            let start = chunk * Self::CHUNK;
             let entries = &self.slab[start as usize..(start + len) as usize];
             for (index, entry) in (start..).zip(entries) {
                 if let Some(entry) = entry {
@@ -446,16 +460,27 @@ impl<E> Wheel<E> {
                     });
                 }
             }
-            (chunk, len) = (self.chains[chunk as usize], CHUNK);
+            (chunk, len) = (self.chains[chunk as usize], Self::CHUNK);
         }
         self.open.sort_unstable_by_key(|rank| rank.order);
+    }
+
+    /// Asks for the memory of a chunk; gives the one after it.
+    fn fetch(&self, chunk: u32) -> u32 {
+        if chunk == NONE {
+            return NONE;
+        }
+        let start = (chunk * Self::CHUNK) as usize;
+        let entries = &self.slab[start..start + Self::CHUNK as usize];
+        prefetch(entries, CHUNK_BYTES);
+        self.chains[chunk as usize]
     }
 
     /// Frees the chunks of the open bucket.
     fn close(&mut self) {
         self.open.clear();
         self.done = 0;
-        let mut chunk = std::mem::replace(&mut self.opened, List::EMPTY).first;
+        let mut chunk = std::mem::replace(&mut self.opened, Self::EMPTY).first;
         while chunk != NONE {
             let next = self.chains[chunk as usize];
             self.chains[chunk as usize] = self.free;
