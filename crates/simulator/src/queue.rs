@@ -1,35 +1,26 @@
-//! The event queue.
+//! The event queue of whole nodes: a timing wheel that counts for its sources.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use circlet_core::Timestamp;
 
+use crate::scale::wheel::{self, Key, Sequence, Wheel};
+
 /// Who schedules events: a number for each node and tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Source(u32);
+pub(crate) struct Source(wheel::Source);
 
-/// When an event is due: by time, then by who scheduled it, then by that one's own count. So
-/// the order says nothing about how the events came into the queue, and would be the same
-/// however many threads filled it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    time: Timestamp,
-    source: Source,
-    sequence: u64,
-}
-
-/// Events in the order of their keys.
+/// Events in the order of time, then of who scheduled them, then of that one's own count.
 #[derive(Debug)]
 pub(crate) struct EventQueue<E> {
-    heap: BinaryHeap<Reverse<Entry<E>>>,
-    sequences: Vec<u64>,
+    wheel: Wheel<E>,
+    sequences: Vec<Sequence>,
 }
 
 impl<E> EventQueue<E> {
     pub(crate) fn new() -> Self {
         Self {
-            heap: BinaryHeap::new(),
+            wheel: Wheel::new(),
             sequences: Vec::new(),
         }
     }
@@ -37,59 +28,29 @@ impl<E> EventQueue<E> {
     /// Another one who schedules events.
     pub(crate) fn add_source(&mut self) -> Source {
         let source = Source(u32::try_from(self.sequences.len()).unwrap_or(u32::MAX));
-        self.sequences.push(0);
+        self.sequences.push(Sequence::FIRST);
         source
     }
 
     pub(crate) fn push(&mut self, source: Source, time: Timestamp, event: E) {
-        let sequence = &mut self.sequences[source.0 as usize];
-        *sequence += 1;
         let key = Key {
             time,
-            source,
-            sequence: *sequence,
+            source: source.0,
+            sequence: self.sequences[source.0 as usize].take(),
         };
-        self.heap.push(Reverse(Entry { key, event }));
+        // The event itself says whom it happens to.
+        let target = 0;
+        self.wheel.push(key, target, event);
     }
 
-    pub(crate) fn next_time(&self) -> Option<Timestamp> {
-        self.heap.peek().map(|Reverse(entry)| entry.key.time)
+    /// Takes the first event, if it is due at `end` or before.
+    pub(crate) fn pop_until(&mut self, end: Timestamp) -> Option<(Timestamp, E)> {
+        let due = self.wheel.pop_before(end + Duration::from_micros(1))?;
+        Some((due.key.time, due.event))
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(Timestamp, E)> {
-        self.heap
-            .pop()
-            .map(|Reverse(entry)| (entry.key.time, entry.event))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
-}
-
-#[derive(Debug)]
-struct Entry<E> {
-    key: Key,
-    event: E,
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl<E> Eq for Entry<E> {}
-
-impl<E> PartialOrd for Entry<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Entry<E> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key.cmp(&other.key)
+    pub(crate) const fn len(&self) -> usize {
+        self.wheel.len()
     }
 }
 
@@ -112,7 +73,7 @@ mod tests {
             if !reverse {
                 queue.push(b, at(1), "b1");
             }
-            std::iter::from_fn(move || queue.pop())
+            std::iter::from_fn(move || queue.pop_until(at(2)))
                 .map(|(_, event)| event)
                 .collect::<Vec<_>>()
         };

@@ -87,10 +87,7 @@ impl Bench {
 
     fn run(&mut self, duration: Duration) {
         let end = self.world.now + duration;
-        while self.world.queue.next_time().is_some_and(|time| time <= end) {
-            let Some((time, event)) = self.world.queue.pop() else {
-                break;
-            };
+        while let Some((time, event)) = self.world.queue.pop_until(end) {
             self.world.now = time;
             let Event::Node { node, what, .. } = event else {
                 panic!("{event:?}");

@@ -160,10 +160,7 @@ impl Simulation {
 
     /// Lets time pass up to `end`, if that is still to come; what is due then happens too.
     pub fn run_to(&mut self, end: Timestamp) {
-        while self.world.queue.next_time().is_some_and(|time| time <= end) {
-            let Some((time, event)) = self.world.queue.pop() else {
-                break;
-            };
+        while let Some((time, event)) = self.world.queue.pop_until(end) {
             self.world.now = time;
             self.events += 1;
             match event {
