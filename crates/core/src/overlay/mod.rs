@@ -496,6 +496,7 @@ impl<M: Member> Overlay<M> {
     fn remove(&mut self, member: M) -> Option<Neighbour<M>> {
         self.lingering.retain(|(lingering, _)| *lingering != member);
         self.arm_linger();
+        self.settled = false;
         self.neighbours.remove(member)
     }
 

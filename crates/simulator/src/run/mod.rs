@@ -9,16 +9,22 @@
 mod agenda;
 mod executor;
 mod full;
+mod overlay;
 mod roster;
 #[cfg(test)]
 mod tests;
 mod traffic;
 mod world;
 
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
 use crate::results::{Detail, Results};
+use crate::scale::thread_cpu_time;
 use crate::scenario::Scenario;
 use executor::Executor;
 use full::FullWorld;
+use overlay::OverlayWorld;
 
 pub use world::{Send, Stop, World};
 
@@ -35,23 +41,48 @@ pub struct Progress {
     pub living: usize,
 }
 
-/// Runs a scenario to its end, or until `stop` says so. `progress` is told how far it is, some
-/// ten times each virtual second.
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it has shown.
+    pub results: Results,
+    /// CPU time of the event loop, all threads together.
+    pub cpu: Duration,
+    /// Time that the event loop took.
+    pub wall: Duration,
+}
+
+/// Runs a scenario to its end, or until `stop` says so, on so many threads if its detail allows
+/// more than one. `progress` is told how far it is, some ten times each virtual second.
 ///
 /// # Errors
 /// Why the scenario cannot be simulated, for people.
 pub fn run(
     scenario: &Scenario,
+    threads: NonZeroUsize,
     stop: &Stop,
     progress: &mut dyn FnMut(&Progress),
-) -> Result<Results, String> {
+) -> Result<Run, String> {
     match scenario.detail {
         Detail::Full => {
+            let (cpu, wall) = (thread_cpu_time(), Instant::now());
             let mut world = FullWorld::new(scenario);
-            Ok(Executor::new(scenario, &mut world, stop, progress).run())
+            let results = Executor::new(scenario, &mut world, stop, progress).run();
+            Ok(Run {
+                results,
+                cpu: thread_cpu_time().saturating_sub(cpu),
+                wall: wall.elapsed(),
+            })
         }
         Detail::Overlay => {
-            Err("detail = \"overlay\" cannot be simulated yet; take detail = \"full\"".to_owned())
+            let mut world = OverlayWorld::new(scenario, threads)?;
+            let results = Executor::new(scenario, &mut world, stop, progress).run();
+            let effort = world.effort();
+            Ok(Run {
+                results,
+                cpu: effort.cpu,
+                wall: effort.wall,
+            })
         }
     }
 }

@@ -1,10 +1,25 @@
-//! The engine for great numbers: a kernel that executes the events of a million actors, on one
-//! thread or several, with the same result.
+//! The engine for great numbers: up to millions of members, each an
+//! [`Overlay`](circlet_core::overlay::Overlay) with a host, without the signalling, sessions and
+//! keys of whole nodes; on one thread or several, with the same result.
 //!
-//! [`wheel`] holds the pending events, [`kernel`] executes them.
+//! [`wheel`] holds the pending events, [`kernel`] executes them; [`Host`] is the driver of one
+//! member.
 
+mod event;
+mod host;
+mod ideal;
 pub mod kernel;
 mod prefetch;
 mod shard;
+mod shared;
+mod slot;
 pub mod wheel;
 mod windows;
+
+pub use event::{Event, Order};
+pub use host::{Host, Load, State};
+pub(crate) use ideal::random_of;
+pub use ideal::{LongLinkKind, overlays};
+pub use shared::{Flow, FlowKind, FlowTally, Shared, Tally};
+pub use slot::Slot;
+pub(crate) use windows::thread_cpu_time;

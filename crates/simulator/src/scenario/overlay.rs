@@ -33,6 +33,11 @@ pub struct Overlay {
     pub routing: Routing,
     /// Whether routing looks into the neighbours' tables.
     pub lookahead: bool,
+    /// Whether the overlay is kept up: the dead are found out, and the ring is stabilized.
+    pub maintained: bool,
+    /// Whether a dead neighbour is noticed, by a timeout, by whoever gives it a message, which
+    /// then goes to the next best one.
+    pub acknowledged_hops: bool,
     /// The hub of a star, in the order of starting.
     pub hub: u32,
 }
@@ -88,6 +93,8 @@ pub(super) struct OverlayTable {
     long_link_kind: LongLinkKind,
     routing: Routing,
     lookahead: Option<bool>,
+    maintained: Option<bool>,
+    acknowledged_hops: bool,
     hub: Option<u64>,
 }
 
@@ -134,6 +141,8 @@ impl OverlayTable {
             long_link_kind: self.long_link_kind,
             routing: self.routing,
             lookahead: self.lookahead.unwrap_or(true),
+            maintained: self.maintained.unwrap_or(true),
+            acknowledged_hops: self.acknowledged_hops,
             hub: u32::try_from(hub).unwrap_or(u32::MAX),
         })
     }
@@ -180,6 +189,8 @@ impl OverlayTable {
             ),
             ("routing", self.routing != Routing::default()),
             ("lookahead", self.lookahead == Some(false)),
+            ("maintained", self.maintained == Some(false)),
+            ("acknowledged_hops", self.acknowledged_hops),
         ];
         key.only("detail = \"full\"", &[], overlay_only)
     }
