@@ -120,6 +120,14 @@ pub struct Config {
     pub encode_frames: bool,
 }
 
+impl Config {
+    /// Long links of others that a node takes: 2k (DESIGN, section 4), two if it has none itself.
+    #[must_use]
+    pub fn accepted_long_links(&self) -> usize {
+        2 * self.long_links.max(1)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

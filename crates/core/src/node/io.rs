@@ -550,6 +550,8 @@ pub struct Snapshot {
     pub links: Vec<LinkReport>,
     /// The peers of its own long links.
     pub long_links: Vec<NodeId>,
+    /// How many of its links are long links of others and nothing else.
+    pub accepted_long_links: usize,
     /// The members it knows by presence, itself not included: id, name, kind.
     pub members: Vec<(NodeId, String, NodeKind)>,
     /// How many members there are, as far as it can tell, itself included.

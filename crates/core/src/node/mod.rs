@@ -237,6 +237,11 @@ impl Node {
             predecessors: ids(self.overlay.predecessors()),
             links: self.link_reports(),
             long_links: self.overlay.own_long().map(|place| place.id).collect(),
+            accepted_long_links: self
+                .overlay
+                .neighbours()
+                .filter(|(_, known)| known.is_accepted_long())
+                .count(),
             members: self.members.list(),
             estimate: self.estimate(),
             counters: self.counters,

@@ -177,7 +177,13 @@ impl<M: Member> Overlay<M> {
             list.sort_by(|a, b| side.order(me, *a, *b));
             list.dedup();
         }
-        if let Some((nearest, known)) = nearest {
+        // Past the end of what is known there may be others: nobody is skipped for the sake of a
+        // link. Those who were kept go on from there once they are connected (Zave's placeholder).
+        let is_beyond = |(nearest, _): &(M, &Neighbour<M>)| {
+            let last = self.list(side).last();
+            hoped_for > 0 && last.is_some_and(|last| is_nearer(*last) && last != nearest)
+        };
+        if let Some((nearest, known)) = nearest.filter(|nearest| !is_beyond(nearest)) {
             list.push(nearest);
             for &member in known.table().map_or(&[][..], |table| side.list(table)) {
                 let follows = list
@@ -370,7 +376,8 @@ impl<M: Member> Overlay<M> {
         let mut successors: Vec<_> = reply
             .successors
             .iter()
-            .take_while(|member| **member != me)
+            // An earlier session of this member may be among them still.
+            .filter(|member| **member != me)
             .take(cx.config.list_len)
             .copied()
             .collect();

@@ -406,7 +406,7 @@ impl<M: Member> Overlay<M> {
             .filter(|(_, known)| known.theirs.long && !known.mine.ring)
             .count();
         self.neighbours.len() < cx.config.max_links
-            && (wish == Wish::Ring || accepted_long < 2 * cx.config.long_links.max(1))
+            && (wish == Wish::Ring || accepted_long < cx.config.accepted_long_links())
     }
 
     /// A neighbour has begun an attempt.
@@ -553,11 +553,16 @@ impl<M: Member> Overlay<M> {
         self.check_linger(cx, from);
     }
 
-    /// Keeps a link that neither side wants for a while only.
-    fn check_linger(&mut self, cx: &Context<'_, M>, member: M) {
+    /// Keeps a link that neither side wants for a while only. A ring link that has become one
+    /// long link of others too many is closed as if it had been asked for now.
+    fn check_linger(&mut self, cx: &mut Context<'_, M>, member: M) {
         let Some(known) = self.neighbours.get(member) else {
             return;
         };
+        let surplus = || self.neighbours.accepted_long() > cx.config.accepted_long_links();
+        if known.is_open() && known.is_accepted_long() && surplus() {
+            return cx.out.push(Action::Close { to: member });
+        }
         let unwanted = known.is_open() && !known.mine.anything() && !known.theirs.anything();
         let at = self
             .lingering

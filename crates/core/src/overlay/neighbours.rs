@@ -107,6 +107,12 @@ impl<M> Neighbour<M> {
         told.is_some_and(|told| Arc::ptr_eq(told, table))
     }
 
+    /// Whether the link is a long link of the neighbour's and nothing else.
+    #[must_use]
+    pub const fn is_accepted_long(&self) -> bool {
+        self.theirs.long && !self.theirs.ring && !self.mine.long && !self.mine.ring
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.table.as_ref().map_or(0, |table| table.version)
     }
@@ -152,6 +158,11 @@ impl<M: Member> Neighbours<M> {
         neighbours.known.shrink_to_fit();
         neighbours.note_ready();
         neighbours
+    }
+
+    /// How many links are long links of others and nothing else.
+    pub(super) fn accepted_long(&self) -> usize {
+        self.known.iter().filter(|k| k.is_accepted_long()).count()
     }
 
     pub(super) fn len(&self) -> usize {
