@@ -78,4 +78,8 @@ pub struct NodeOptions {
     pub topology: Option<Topology>,
     /// How far its calendar is ahead, in milliseconds.
     pub clock_skew_ms: i64,
+    /// Which of the seed's identities and streams of random numbers it has; `None`: the one with
+    /// the number of its [`NodeIndex`](crate::NodeIndex). With numbers of their own, nodes stay
+    /// who they are when others are left out.
+    pub number: Option<u32>,
 }

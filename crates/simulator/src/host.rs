@@ -48,6 +48,8 @@ pub enum Ended {
 #[derive(Clone, Debug)]
 pub(crate) struct HostSetup {
     pub(crate) seed: u64,
+    /// Which of the seed's streams of random numbers it has.
+    pub(crate) number: u32,
     pub(crate) identity: Identity,
     pub(crate) config: Config,
     pub(crate) room: String,
@@ -88,7 +90,7 @@ struct Process {
 
 impl Host {
     pub(crate) fn new(index: NodeIndex, source: Source, setup: HostSetup) -> Self {
-        let stream = |concern| Stream::fork(setup.seed, concern, u64::from(index.0));
+        let stream = |concern| Stream::fork(setup.seed, concern, u64::from(setup.number));
         Self {
             index,
             source,
@@ -207,6 +209,10 @@ impl Host {
         if let Some(process) = &mut self.process {
             process.links.look_at_paths(world);
         }
+    }
+
+    pub(crate) const fn topology(&self) -> Topology {
+        self.setup.topology
     }
 
     pub(crate) const fn identity(&self) -> &Identity {

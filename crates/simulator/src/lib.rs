@@ -53,6 +53,7 @@ pub mod scale;
 pub mod scenario;
 pub mod seeds;
 mod simulation;
+pub mod swarm;
 mod trace;
 mod tracker;
 mod world;

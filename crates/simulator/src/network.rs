@@ -189,6 +189,10 @@ impl Network {
         self.blocked.remove(&(a.min(b), a.max(b)));
     }
 
+    pub(crate) fn unblock_all(&mut self) {
+        self.blocked.clear();
+    }
+
     /// Whether what one of the two sends arrives at the other's machine.
     #[must_use]
     pub fn joins(&self, a: NodeIndex, b: NodeIndex) -> bool {
@@ -196,6 +200,28 @@ impl Network {
         group(a) == group(b)
             && !self.blocked.contains(&(a.min(b), a.max(b)))
             && !is_unconnectable(self.seed, self.config.unconnectable, a, b)
+    }
+
+    /// A number for each of these nodes, the same for those that can exchange frames, directly or
+    /// through others of them.
+    #[must_use]
+    pub fn components(&self, nodes: &[NodeIndex]) -> Vec<usize> {
+        let mut components: Vec<usize> = (0..nodes.len()).collect();
+        for (at, node) in nodes.iter().enumerate() {
+            // All that it joins become one with it; before it they have been looked at.
+            for before in 0..at {
+                let (own, other) = (components[at], components[before]);
+                if own != other && self.joins(*node, nodes[before]) {
+                    let later = own.max(other);
+                    for component in &mut components[..=at] {
+                        if *component == later {
+                            *component = own.min(other);
+                        }
+                    }
+                }
+            }
+        }
+        components
     }
 
     /// Whether a node reaches the trackers' machine.
@@ -362,5 +388,23 @@ mod tests {
         assert_eq!((count(1, 0.0), count(1, 1.0)), (0, 19_900));
         assert!(count(1, 0.2).abs_diff(3_980) < 200, "{}", count(1, 0.2));
         assert!(count(2, 0.2) != count(1, 0.2));
+    }
+
+    #[test]
+    fn components_are_those_who_reach_each_other_through_others() {
+        let mut network = network(0.0);
+        let nodes: Vec<_> = (0..5).map(NodeIndex).collect();
+        for node in &nodes {
+            network.set_running(*node, Some(1));
+        }
+        assert_eq!(network.components(&nodes), [0; 5]);
+        let group = vec![nodes[1], nodes[3], nodes[4]];
+        network.partition(&[group], TrackerReach::Nobody);
+        assert_eq!(network.components(&nodes), [0, 1, 0, 1, 1]);
+        // 4 still reaches 1 by way of 3, and then nobody.
+        network.block(nodes[1], nodes[4]);
+        assert_eq!(network.components(&nodes), [0, 1, 0, 1, 1]);
+        network.block(nodes[3], nodes[4]);
+        assert_eq!(network.components(&nodes), [0, 1, 0, 1, 4]);
     }
 }

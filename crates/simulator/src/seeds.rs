@@ -14,16 +14,7 @@ use std::panic::{self, AssertUnwindSafe};
 ///
 /// [`each_seed`]: crate::each_seed
 pub fn run(package: &str, target: &str, name: &str, count: u64, test: impl Fn(u64)) {
-    let asked = ["CIRCLET_SEED", "CIRCLET_SEEDS"].map(|variable| std::env::var(variable).ok());
-    let seeds = match &asked {
-        [Some(one), _] => seeds(one).map(|seeds| seeds.end - 1..seeds.end),
-        [None, Some(some)] => seeds(some),
-        [None, None] => Some(1..count + 1),
-    };
-    let Some(seeds) = seeds else {
-        panic!("{asked:?}: the seeds must be a number or a range A..B");
-    };
-    for seed in seeds {
+    for seed in asked(count) {
         if let Err(cause) = panic::catch_unwind(AssertUnwindSafe(|| test(seed))) {
             eprintln!("failed with seed {seed}; to repeat it:");
             eprintln!(
@@ -32,6 +23,21 @@ pub fn run(package: &str, target: &str, name: &str, count: u64, test: impl Fn(u6
             panic::resume_unwind(cause);
         }
     }
+}
+
+/// Seeds 1 to `count`, or those that the environment asks for; see [`run`].
+///
+/// # Panics
+/// If it asks for something that is no number or range.
+#[must_use]
+pub fn asked(count: u64) -> Range<u64> {
+    let asked = ["CIRCLET_SEED", "CIRCLET_SEEDS"].map(|variable| std::env::var(variable).ok());
+    let seeds = match &asked {
+        [Some(one), _] => seeds(one).map(|seeds| seeds.end - 1..seeds.end),
+        [None, Some(some)] => seeds(some),
+        [None, None] => Some(1..count + 1),
+    };
+    seeds.unwrap_or_else(|| panic!("{asked:?}: the seeds must be a number or a range A..B"))
 }
 
 /// Runs a test of an integration test target for many seeds: `each_seed!("name", count, |seed|

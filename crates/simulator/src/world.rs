@@ -6,7 +6,7 @@ use circlet_core::Timestamp;
 use circlet_core::identity::{Incarnation, NodeId};
 use circlet_core::node::{LinkId, TrackerId};
 
-use crate::invariants::delivery::Ledger;
+use crate::invariants::ledger::Ledger;
 use crate::line::{LineEvent, LinePacket};
 use crate::links::LinkEvent;
 use crate::network::Network;
@@ -43,13 +43,27 @@ impl fmt::Display for Session {
 pub struct Violation {
     /// When it was seen.
     pub at: Timestamp,
+    /// What does not hold: the name of an invariant, the same for all its violations.
+    pub invariant: &'static str,
     /// What, for people.
     pub what: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.what)
+        write!(f, "{}: {}: {}", self.at, self.invariant, self.what)
+    }
+}
+
+impl Violation {
+    /// A violation of an invariant.
+    #[must_use]
+    pub const fn new(at: Timestamp, invariant: &'static str, what: String) -> Self {
+        Self {
+            at,
+            invariant,
+            what,
+        }
     }
 }
 
@@ -74,7 +88,8 @@ impl World {
         self.trace
             .note(self.now, &[u64::MAX], || format!("VIOLATION {what}"));
         if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(Violation { at: self.now, what });
+            let violation = Violation::new(self.now, "driving contract", what);
+            self.violations.push(violation);
         }
     }
 

@@ -4,7 +4,7 @@ mod common;
 
 use circlet_core::node::Class;
 use circlet_core::{Config, Topology};
-use circlet_simulator::invariants::delivery::Outcome;
+use circlet_simulator::invariants::ledger::Outcome;
 use circlet_simulator::network::NetworkConfig;
 use circlet_simulator::{SimConfig, each_seed};
 use common::{config, ms, numbered, received, ring_of, secs};

@@ -87,9 +87,8 @@ fn rings_started_one_after_another_become_ideal() {
 #[test]
 fn everybody_learns_who_is_here() {
     let (mut sim, _) = ring_of(32, config(1));
-    let everybody = |sim: &Simulation| {
-        circlet_simulator::invariants::ring::check_presence(&sim.snapshots()).is_ok()
-    };
+    let everybody =
+        |sim: &Simulation| circlet_simulator::invariants::presence::check(&sim.snapshots()).is_ok();
     let took = sim.run_until(everybody, secs(5)).unwrap();
     println!("presence of 32 complete {took:?} after the ring");
 }

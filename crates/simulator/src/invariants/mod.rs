@@ -1,11 +1,31 @@
 //! What must hold, each with its source in its file.
 //!
-//! The checkers look at [snapshots](circlet_core::node::Snapshot) and at a [ledger](delivery) of
-//! what the applications sent and got; they know nothing of how the protocol works.
+//! | when | invariants |
+//! | --- | --- |
+//! | at any time | [`lists`], [`degree`], [`sent`], [`once`], [`order`], [`outcomes`] |
+//! | at any time, of members that have [`settled`] | [`live_successor`], [`principals`], [`one_ring`] |
+//! | once faults are over and repaired | [`ideal_ring`], [`symmetry`], [`presence`], [`nothing_lost`] |
+//!
+//! The checkers look at [snapshots](circlet_core::node::Snapshot), at a [view](view::RingView) of
+//! all lists, and at a [ledger](ledger::Ledger) of what the applications sent and got; they know
+//! nothing of how the protocol works.
 
-pub mod delivery;
-pub mod links;
-pub mod ring;
+pub mod degree;
+pub mod ideal_ring;
+pub mod ledger;
+pub mod lists;
+pub mod live_successor;
+pub mod nothing_lost;
+pub mod once;
+pub mod one_ring;
+pub mod order;
+pub mod outcomes;
+pub mod presence;
+pub mod principals;
+pub mod sent;
+pub mod settled;
+pub mod symmetry;
+pub mod view;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -41,6 +61,7 @@ pub(crate) mod tests {
                     successors,
                     predecessors,
                     long_links: Vec::new(),
+                    accepted_long_links: 0,
                     members: (1..count)
                         .map(|step| (id(at + step), String::new(), NodeKind::Native))
                         .collect(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use circlet_core::wire::{Frame, Ping};
 
 use super::*;
-use crate::invariants::delivery::Ledger;
+use crate::invariants::ledger::Ledger;
 use crate::network::{Network, NetworkConfig, PathTimeouts, TrackerReach};
 use crate::queue::EventQueue;
 use crate::random::Concern;

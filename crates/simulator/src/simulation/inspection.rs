@@ -11,8 +11,9 @@ use circlet_core::tracker::Snapshot as TrackerSnapshot;
 
 use super::Simulation;
 use crate::host::{Host, HostState};
-use crate::invariants::delivery::Ledger;
-use crate::invariants::{links, ring};
+use crate::invariants::ledger::Ledger;
+use crate::invariants::view::{Member, RingView};
+use crate::invariants::{degree, ideal_ring, lists, nothing_lost, symmetry};
 use crate::links::Volume;
 use crate::world::{NodeIndex, Session, Violation};
 
@@ -115,63 +116,73 @@ impl Simulation {
 
 /// Invariants.
 impl Simulation {
-    /// Whether the running nodes form one [ideal ring](ring).
+    /// Whether the running nodes form one [ideal ring](ideal_ring).
     #[must_use]
     pub fn ring_is_ideal(&self) -> bool {
         self.check_ring().is_ok()
     }
 
-    /// Checks that the running nodes form one [ideal ring](ring).
+    /// Checks that the running nodes form one [ideal ring](ideal_ring).
     ///
     /// # Errors
     /// The first thing that is not so, for people.
     pub fn check_ring(&self) -> Result<(), String> {
-        let room = RoomId::open(&self.config.room);
-        let running = || self.hosts.iter().filter(|host| host.is_running());
+        let running = || self.running_hosts();
         let order =
-            ring::IdealRing::new(running().map(|host| Place::of(&room, host.identity().node_id())));
+            ideal_ring::IdealRing::new(running().map(|host| self.place(host.session().node)));
         // One at a time: the first that is not right ends it, and most often comes early.
         running()
             .filter_map(Host::snapshot)
             .try_for_each(|node| order.check(&node, self.config.node.list_len))
     }
 
-    /// Checks what must hold at any time: the driving contract, the [number of
-    /// links](links::check_degree), and the [ledger](Ledger::check).
+    /// Checks what must hold at any time: the driving contract, the [degree caps](degree), the
+    /// [order of the lists](lists), and the [ledger](Ledger::check).
     ///
     /// # Errors
     /// The first thing that is not so.
     pub fn check(&self) -> Result<(), Violation> {
+        self.check_view().map(drop)
+    }
+
+    /// [`Simulation::check`], and the members' lists that it has looked at.
+    ///
+    /// # Errors
+    /// The first thing that is not so.
+    pub fn check_view(&self) -> Result<RingView, Violation> {
         if let Some(first) = self.world.violations.first() {
             return Err(first.clone());
         }
         let at = self.now();
-        self.running()
-            .into_iter()
-            .filter_map(|node| self.snapshot(node))
-            .try_for_each(|node| links::check_degree(&node, self.config.node.max_links))
-            .map_err(|what| Violation { at, what })?;
-        let living = self.living();
+        let (living, snapshots) = (self.living(), self.snapshots());
+        for (host, node) in self.running_hosts().zip(&snapshots) {
+            degree::check(node, host.topology(), host.config())
+                .map_err(|what| Violation::new(at, degree::NAME, what))?;
+        }
+        let view = self.view(&snapshots);
+        lists::check(&view, self.config.node.list_len)
+            .map_err(|what| Violation::new(at, lists::NAME, what))?;
         self.world
             .ledger
-            .check(self.now(), |session| living.contains(&session))
+            .check(at, |session| living.contains(&session))?;
+        Ok(view)
     }
 
     /// Checks what must hold at the end of a quiet time that began at `since`, besides
-    /// [`Simulation::check`]: the ring, and that
-    /// [no message was lost](Ledger::check_complete).
+    /// [`Simulation::check`]: the ring, and that [nothing was lost](nothing_lost).
     ///
     /// # Errors
     /// The first thing that is not so.
     pub fn check_quiet(&self, since: Timestamp) -> Result<(), Violation> {
         self.check()?;
         let at = self.now();
-        let broken = |what| Violation { at, what };
-        self.check_ring().map_err(broken)?;
-        self.world.ledger.check_complete(at, since, &self.living())
+        self.check_ring()
+            .map_err(|what| Violation::new(at, ideal_ring::NAME, what))?;
+        nothing_lost::check(&self.world.ledger, since, &self.living())
+            .map_err(|what| Violation::new(at, nothing_lost::NAME, what))
     }
 
-    /// Checks the [links](links) of the running nodes against each other and against what their
+    /// Checks that the [links](symmetry) of the running nodes are what both ends and their
     /// drivers hold. Long links come and go one at a time, and every link opens and closes at
     /// one end first, so this holds at most moments of a quiet time, not at all of them.
     ///
@@ -179,16 +190,50 @@ impl Simulation {
     /// The first thing that is not so, for people.
     pub fn check_links(&self) -> Result<(), String> {
         let snapshots = self.snapshots();
-        links::check_symmetric(&snapshots)?;
+        symmetry::check_symmetric(&snapshots)?;
         let wanted = self.config.topology.wanted(&self.config.node);
-        links::check_ring_links(&snapshots, wanted.ring_links)?;
-        for host in &self.hosts {
-            if let (Some(snapshot), Some(held)) = (host.snapshot(), host.links()) {
+        symmetry::check_ring_links(&snapshots, wanted.ring_links)?;
+        for (host, snapshot) in self.running_hosts().zip(&snapshots) {
+            if let Some(held) = host.links() {
                 let held: Vec<_> = held.open_ends().map(|(_, peer)| peer).collect();
-                links::check_driver(&snapshot, &held)?;
+                symmetry::check_driver(snapshot, &held)?;
             }
         }
         Ok(())
+    }
+
+    /// The lists of all members.
+    fn view(&self, snapshots: &[Snapshot]) -> RingView {
+        let places = |ids: &[NodeId]| ids.iter().map(|id| self.place(*id)).collect();
+        let components = self.world.network.components(&self.running());
+        let members = snapshots.iter().zip(components);
+        let members = members.filter(|(node, _)| node.member);
+        let members = members.map(|(node, component)| {
+            let session = Session {
+                node: node.node,
+                incarnation: node.incarnation,
+            };
+            Member {
+                place: self.place(node.node),
+                session,
+                since: self.ledger().joined(&session).unwrap_or(self.now()),
+                founder: self.ledger().founded(&session),
+                component,
+                successors: places(&node.successors),
+                predecessors: places(&node.predecessors),
+            }
+        });
+        RingView::new(members.collect())
+    }
+
+    fn running_hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| host.is_running())
+    }
+
+    /// Where a node is; one that was never started may be named all the same.
+    fn place(&self, id: NodeId) -> Place {
+        let known = self.places.get(&id).copied();
+        known.unwrap_or_else(|| Place::of(&RoomId::open(&self.config.room), id))
     }
 
     /// The sessions that run.

@@ -7,7 +7,7 @@ use circlet_core::identity::NodeId;
 use circlet_core::node::{Class, Command, CommandId, Input, InputError};
 
 use super::Simulation;
-use crate::invariants::delivery::{OUTCOME_SLACK, Sending};
+use crate::invariants::ledger::{OUTCOME_SLACK, Sending};
 use crate::world::NodeIndex;
 
 /// Messages.

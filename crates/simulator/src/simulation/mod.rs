@@ -3,16 +3,19 @@
 mod inspection;
 mod messages;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use circlet_core::Timestamp;
-use circlet_core::identity::{Identity, Incarnation};
+use circlet_core::identity::{Identity, Incarnation, NodeId};
 use circlet_core::node::{Command, Input, TrackerId};
+use circlet_core::ring::Place;
+use circlet_core::room::RoomId;
 
 use crate::config::{NodeOptions, SimConfig};
 use crate::host::{Host, HostSetup};
-use crate::invariants::delivery::Ledger;
+use crate::invariants::ledger::Ledger;
 use crate::network::{Network, NetworkConfig, TrackerReach};
 use crate::queue::EventQueue;
 use crate::random::{Concern, Stream};
@@ -29,6 +32,8 @@ pub struct Simulation {
     config: SimConfig,
     world: World,
     hosts: Vec<Host>,
+    /// Where everybody is, running or not.
+    places: BTreeMap<NodeId, Place>,
     trackers: Vec<TrackerHost>,
     scenario: Stream,
     next_command: u64,
@@ -100,6 +105,7 @@ impl Simulation {
             config,
             world,
             hosts: Vec::new(),
+            places: BTreeMap::new(),
             trackers,
             next_command: 0,
             events: 0,
@@ -192,8 +198,8 @@ impl Simulation {
 
     /// Starts a new node with options of its own.
     pub fn spawn_with(&mut self, options: NodeOptions) -> NodeIndex {
-        let index = self.hosts.len() as u64;
-        let seed = Stream::fork(self.config.seed, Concern::Identity, index).bytes();
+        let number = options.number.unwrap_or(self.next_index().0);
+        let seed = Stream::fork(self.config.seed, Concern::Identity, u64::from(number)).bytes();
         self.add(Identity::from_seed(&seed), options, None)
     }
 
@@ -246,10 +252,11 @@ impl Simulation {
         options: NodeOptions,
         last: Option<Incarnation>,
     ) -> NodeIndex {
-        let index = NodeIndex(u32::try_from(self.hosts.len()).unwrap_or(u32::MAX));
+        let index = self.next_index();
         let config = &self.config;
         let setup = HostSetup {
             seed: config.seed,
+            number: options.number.unwrap_or(index.0),
             identity,
             config: options.config.unwrap_or_else(|| config.node.clone()),
             room: config.room.clone(),
@@ -260,11 +267,18 @@ impl Simulation {
             unix_ms: config.unix_ms.saturating_add_signed(options.clock_skew_ms),
             event_log: config.event_log,
         };
+        let id = setup.identity.node_id();
+        let place = Place::of(&RoomId::open(&config.room), id);
+        self.places.insert(id, place);
         let source = self.world.queue.add_source();
         let mut host = Host::new(index, source, setup);
         host.start(last, &mut self.world);
         self.hosts.push(host);
         index
+    }
+
+    fn next_index(&self) -> NodeIndex {
+        NodeIndex(u32::try_from(self.hosts.len()).unwrap_or(u32::MAX))
     }
 
     fn end(&mut self, node: NodeIndex, notice: bool) {
@@ -303,6 +317,12 @@ impl Simulation {
     /// Takes [`Simulation::block`] back.
     pub fn unblock(&mut self, a: NodeIndex, b: NodeIndex) {
         self.world.network.unblock(a, b);
+        self.look_at_paths();
+    }
+
+    /// Takes every [`Simulation::block`] back.
+    pub fn unblock_all(&mut self) {
+        self.world.network.unblock_all();
         self.look_at_paths();
     }
 

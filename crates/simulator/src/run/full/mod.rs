@@ -14,7 +14,7 @@ use circlet_core::wire::LinkState;
 
 use super::world::{Send, Stop, World};
 use crate::config::SimConfig;
-use crate::invariants::ring::check_ideal;
+use crate::invariants::ideal_ring::check_ideal;
 use crate::links::Volume;
 use crate::network::TrackerReach;
 use crate::results::{

@@ -1,11 +1,9 @@
-//! Messages arrive as promised, and every command has its one outcome.
+//! What the applications sent and got: what the invariants of messages look at.
 //!
-//! Source: DESIGN, section 7. A reliable message is received at most once and in the order of its
-//! sender's stream to this receiver; it ends in exactly one of delivered, expired, failed; what is
-//! delivered has been received, and what two living members say to each other is delivered. A
-//! broadcast is received at most once and in the order of its sender, and by everybody who stays
-//! connected. A datagram and a circulated message are received at most once. Nothing is received
-//! that was not sent, or by somebody it was not sent to.
+//! It is told of every command and every event as they happen, and has each judged at once by
+//! the invariant that it may break: [received as sent](super::sent), [once](super::once), [in
+//! order](super::order), [one outcome](super::outcomes). [Nothing lost](super::nothing_lost) is
+//! judged in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,19 +13,33 @@ use circlet_core::Timestamp;
 use circlet_core::identity::NodeId;
 use circlet_core::node::{Class, CommandId, Event, Message};
 
+use super::{once, order, outcomes, sent};
 use crate::world::{Session, Violation};
 
 /// Broken promises kept; what comes after the first few follows from them.
 const MAX_VIOLATIONS: usize = 100;
+
+/// How much later than its deadline a command's outcome may come: retransmissions look at
+/// deadlines at their own pace.
+pub(crate) const OUTCOME_SLACK: Duration = Duration::from_secs(2);
 
 /// What the applications have sent and got.
 #[derive(Debug, Default)]
 pub struct Ledger {
     streams: BTreeMap<StreamKey, Stream>,
     commands: BTreeMap<(Session, CommandId), Entry>,
+    /// Commands without an outcome, by when they must have one.
+    open: BTreeSet<(Timestamp, Session, CommandId)>,
     /// When each session became a member.
-    joined: BTreeMap<Session, Timestamp>,
+    joined: BTreeMap<Session, Joining>,
     violations: Vec<Violation>,
+}
+
+/// How a session became a member.
+#[derive(Clone, Copy, Debug)]
+struct Joining {
+    at: Timestamp,
+    founded: bool,
 }
 
 /// How a command ended.
@@ -64,27 +76,42 @@ pub(crate) struct Sending {
 
 /// Messages that are promised to arrive in order: of one sender, class and receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct StreamKey {
-    sender: Session,
+pub(super) struct StreamKey {
+    pub(super) sender: Session,
     class: u8,
-    to: Option<NodeId>,
+    pub(super) to: Option<NodeId>,
 }
 
+/// The messages of a stream, by their number in it.
 #[derive(Debug, Default)]
-struct Stream {
+pub(super) struct Stream {
     count: u64,
     by_payload: BTreeMap<Bytes, Vec<u64>>,
     received: BTreeMap<Session, BTreeSet<u64>>,
 }
 
+impl Stream {
+    pub(super) fn is_received_by(&self, receiver: &Session, index: u64) -> bool {
+        let received = self.received.get(receiver);
+        received.is_some_and(|indexes| indexes.contains(&index))
+    }
+
+    pub(super) fn is_received(&self, index: u64) -> bool {
+        let mut receivers = self.received.values();
+        receivers.any(|indexes| indexes.contains(&index))
+    }
+}
+
+/// A command of an application.
 #[derive(Debug)]
-struct Entry {
-    key: StreamKey,
-    class: Class,
-    index: u64,
-    at: Timestamp,
-    due: Timestamp,
-    outcome: Option<Outcome>,
+pub(super) struct Entry {
+    pub(super) key: StreamKey,
+    pub(super) class: Class,
+    /// Its number in its stream.
+    pub(super) index: u64,
+    pub(super) at: Timestamp,
+    pub(super) due: Timestamp,
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Ledger {
@@ -116,75 +143,38 @@ impl Ledger {
         if let Some(first) = self.violations.first() {
             return Err(first.clone());
         }
-        let broken = |what| Err(Violation { at: now, what });
-        for ((sender, id), entry) in &self.commands {
-            if entry.outcome == Some(Outcome::Delivered) && !self.is_received(entry) {
-                return broken(format!(
-                    "{sender}: {id:?} is delivered, and was not received"
-                ));
-            }
-            if entry.outcome.is_none() && now > entry.due && running(*sender) {
-                return broken(format!(
-                    "{sender}: {id:?}, {} of {}, was due at {} and has no outcome",
-                    entry.class.name(),
-                    entry.at,
-                    entry.due
-                ));
-            }
-        }
-        Ok(())
+        outcomes::check_in_time(self, now, running)
+            .map_err(|what| Violation::new(now, outcomes::NAME, what))
     }
 
-    /// Checks what must hold at the end of a quiet time that began at `since`: every reliable
-    /// message sent from then on from one of `living` to another was delivered, every broadcast
-    /// was received by all of them who were members when it was sent.
-    ///
-    /// # Errors
-    /// The first message that was lost.
-    pub fn check_complete(
-        &self,
-        now: Timestamp,
-        since: Timestamp,
-        living: &BTreeSet<Session>,
-    ) -> Result<(), Violation> {
-        let sent = self
-            .commands
-            .iter()
-            .filter(|((sender, _), entry)| entry.at >= since && living.contains(sender));
-        for ((sender, id), entry) in sent {
-            let was_member = |receiver: &&Session| {
-                self.joined
-                    .get(receiver)
-                    .is_some_and(|joined| *joined <= entry.at)
-            };
-            let stream = self.streams.get(&entry.key);
-            let missed = living.iter().filter(was_member).find(|receiver| {
-                let meant = match entry.class {
-                    Class::Reliable => entry.key.to == Some(receiver.node),
-                    Class::Broadcast => receiver.node != sender.node,
-                    Class::Datagram | Class::Circulate => false,
-                };
-                let got = stream
-                    .and_then(|stream| stream.received.get(receiver))
-                    .is_some_and(|indexes| indexes.contains(&entry.index));
-                let settled =
-                    entry.class != Class::Reliable || entry.outcome == Some(Outcome::Delivered);
-                meant && !(got && settled)
-            });
-            if let Some(receiver) = missed {
-                return Err(Violation {
-                    at: now,
-                    what: format!(
-                        "{receiver} missed {} {} of {sender} ({id:?}), sent at {}, outcome {:?}",
-                        entry.class.name(),
-                        entry.index,
-                        entry.at,
-                        entry.outcome
-                    ),
-                });
-            }
-        }
-        Ok(())
+    /// Commands that have no outcome, those that must have one soonest first.
+    pub(super) fn open(&self) -> impl Iterator<Item = (Session, CommandId, &Entry)> {
+        self.open.iter().filter_map(|(_, sender, id)| {
+            let entry = self.commands.get(&(*sender, *id))?;
+            Some((*sender, *id, entry))
+        })
+    }
+
+    pub(super) fn commands(&self) -> impl Iterator<Item = (Session, CommandId, &Entry)> {
+        let commands = self.commands.iter();
+        commands.map(|((sender, id), entry)| (*sender, *id, entry))
+    }
+
+    pub(super) fn stream(&self, key: &StreamKey) -> Option<&Stream> {
+        self.streams.get(key)
+    }
+
+    /// When a session became a member, `None` if it has not.
+    #[must_use]
+    pub fn joined(&self, session: &Session) -> Option<Timestamp> {
+        self.joined.get(session).map(|joining| joining.at)
+    }
+
+    /// Whether a session became a member by founding a ring: it knew nobody to be let in by.
+    #[must_use]
+    pub fn founded(&self, session: &Session) -> bool {
+        let joining = self.joined.get(session);
+        joining.is_some_and(|joining| joining.founded)
     }
 
     /// Enters a message before the node is told to send it.
@@ -207,6 +197,7 @@ impl Ledger {
             due: sending.due,
             outcome: None,
         };
+        self.open.insert((entry.due, sending.sender, sending.id));
         self.commands.insert((sending.sender, sending.id), entry);
     }
 
@@ -215,6 +206,7 @@ impl Ledger {
         let Some(entry) = self.commands.remove(&(sender, id)) else {
             return;
         };
+        self.open.remove(&(entry.due, sender, id));
         if let Some(stream) = self.streams.get_mut(&entry.key) {
             stream.count -= 1;
             for indexes in stream.by_payload.values_mut() {
@@ -225,7 +217,10 @@ impl Ledger {
 
     pub(crate) fn on_event(&mut self, now: Timestamp, session: Session, event: &Event) {
         match event {
-            Event::Joined { .. } => self.on_joined(now, session),
+            Event::Joined { neighbours, .. } => {
+                let founded = neighbours.successor.is_none();
+                self.on_joined(session, Joining { at: now, founded });
+            }
             Event::Message(message) => self.on_message(now, session, message),
             Event::Delivered { id } => self.on_outcome(now, session, *id, Outcome::Delivered),
             Event::Expired { id } => self.on_outcome(now, session, *id, Outcome::Expired),
@@ -239,9 +234,13 @@ impl Ledger {
         }
     }
 
-    fn on_joined(&mut self, now: Timestamp, session: Session) {
-        if self.joined.insert(session, now).is_some() {
-            self.violation(now, format!("{session} joined twice"));
+    fn on_joined(&mut self, session: Session, joining: Joining) {
+        if self.joined.insert(session, joining).is_some() {
+            self.violation(
+                joining.at,
+                outcomes::NAME,
+                format!("{session} joined twice"),
+            );
         }
     }
 
@@ -256,73 +255,53 @@ impl Ledger {
             class: message.class as u8,
             to: unicast.then_some(receiver.node),
         };
-        let what = format!("{} {} of {sender}", message.class.name(), message.sequence);
-        let Some(stream) = self.streams.get_mut(&key) else {
-            return self.violation(now, format!("{receiver} got {what}, never sent to it"));
+        let (class, sequence) = (message.class, message.sequence);
+        let what = || format!("{receiver} got {} {sequence} of {sender}", class.name());
+        let stream = self.streams.get_mut(&key);
+        let same = stream.and_then(|stream| {
+            let same = stream.by_payload.get(&message.payload)?;
+            Some((same, stream.received.entry(receiver).or_default()))
+        });
+        let Some((same, received)) = same.filter(|(same, _)| !same.is_empty()) else {
+            return self.violation(now, sent::NAME, sent::violation(&what()));
         };
-        let sent = stream.by_payload.get(&message.payload);
-        let Some(sent) = sent.filter(|indexes| !indexes.is_empty()) else {
-            return self.violation(
-                now,
-                format!("{receiver} got {what}, whose content is another"),
-            );
+        let Some(index) = once::first_new(same, received) else {
+            return self.violation(now, once::NAME, once::violation(&what()));
         };
-        let received = stream.received.entry(receiver).or_default();
-        let Some(index) = sent.iter().find(|index| !received.contains(index)) else {
-            return self.violation(now, format!("{receiver} got {what} twice"));
-        };
-        let ordered = matches!(message.class, Class::Reliable | Class::Broadcast);
         let last = received.last().copied();
-        received.insert(*index);
-        if ordered && last.is_some_and(|last| last > *index) {
-            let what = format!("{receiver} got {what} ({index}) after {last:?}");
-            self.violation(now, what);
+        received.insert(index);
+        if let Err(why) = order::check(class, last, index) {
+            self.violation(now, order::NAME, format!("{}: {why}", what()));
         }
     }
 
     fn on_outcome(&mut self, now: Timestamp, sender: Session, id: CommandId, outcome: Outcome) {
         let Some(entry) = self.commands.get_mut(&(sender, id)) else {
-            return self.violation(now, format!("{sender}: {outcome:?} of no command {id:?}"));
+            let what = format!("{sender}: {outcome:?} of no command {id:?}");
+            return self.violation(now, outcomes::NAME, what);
         };
-        let fits = match entry.class {
-            Class::Datagram | Class::Broadcast => outcome == Outcome::Sent,
-            Class::Circulate => matches!(outcome, Outcome::Circulated { .. }),
-            Class::Reliable => matches!(
-                outcome,
-                Outcome::Delivered | Outcome::Expired | Outcome::Failed
-            ),
-        };
+        self.open.remove(&(entry.due, sender, id));
         let before = entry.outcome.replace(outcome);
-        let class = entry.class;
-        if !fits || before.is_some() {
-            let what = format!("{sender}: {outcome:?} of {class:?} {id:?} after {before:?}");
-            self.violation(now, what);
+        let received = self
+            .streams
+            .get(&entry.key)
+            .is_some_and(|stream| stream.is_received(entry.index));
+        if let Err(why) = outcomes::check(entry.class, before, outcome, received) {
+            self.violation(now, outcomes::NAME, format!("{sender}: {id:?}: {why}"));
         }
     }
 
-    fn is_received(&self, entry: &Entry) -> bool {
-        self.streams.get(&entry.key).is_some_and(|stream| {
-            stream
-                .received
-                .values()
-                .any(|indexes| indexes.contains(&entry.index))
-        })
-    }
-
-    fn violation(&mut self, at: Timestamp, what: String) {
+    fn violation(&mut self, at: Timestamp, invariant: &'static str, what: String) {
         if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(Violation { at, what });
+            self.violations.push(Violation::new(at, invariant, what));
         }
     }
 }
 
-/// How much later than its deadline a command's outcome may come: retransmissions look at
-/// deadlines at their own pace.
-pub(crate) const OUTCOME_SLACK: Duration = Duration::from_secs(2);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::nothing_lost;
     use circlet_core::identity::Incarnation;
     use circlet_core::node::Neighbours;
 
@@ -397,9 +376,9 @@ mod tests {
             self.ledger.check(NOW, |_| true)
         }
 
-        fn check_complete(&self) -> Result<(), Violation> {
+        fn check_complete(&self) -> Result<(), String> {
             let living = [1, 2].map(session).into_iter().collect();
-            self.ledger.check_complete(NOW, NOW, &living)
+            nothing_lost::check(&self.ledger, NOW, &living)
         }
     }
 
@@ -407,18 +386,26 @@ mod tests {
     fn what_keeps_its_promise_passes() {
         let reliable = Bench::new(Class::Reliable).receives(2, 0).receives(2, 1);
         let reliable = reliable.delivered(0).delivered(1);
-        assert_eq!(reliable.check().and(reliable.check_complete()), Ok(()));
+        assert_eq!(reliable.check(), Ok(()));
+        assert_eq!(reliable.check_complete(), Ok(()));
         let broadcast = Bench::new(Class::Broadcast).receives(2, 0).receives(2, 1);
-        assert_eq!(broadcast.check().and(broadcast.check_complete()), Ok(()));
+        assert_eq!(broadcast.check(), Ok(()));
+        assert_eq!(broadcast.check_complete(), Ok(()));
         // A gap, if what is missing expired.
         assert_eq!(Bench::new(Class::Reliable).receives(2, 1).check(), Ok(()));
+    }
+
+    #[track_caller]
+    fn assert_broken(bench: &Bench, invariant: &str) {
+        let violation = bench.check().expect_err(invariant);
+        assert_eq!(violation.invariant, invariant, "{violation}");
     }
 
     #[test]
     fn broken_promises_are_found() {
         for class in [Class::Reliable, Class::Broadcast] {
             let swapped = Bench::new(class).receives(2, 1).receives(2, 0);
-            assert!(swapped.check().is_err());
+            assert_broken(&swapped, order::NAME);
             let lost = Bench::new(class).receives(2, 0);
             assert!(lost.check_complete().is_err());
         }
@@ -429,18 +416,18 @@ mod tests {
             Class::Circulate,
         ] {
             let twice = Bench::new(class).receives(2, 0).receives(2, 0);
-            assert!(twice.check().is_err());
+            assert_broken(&twice, once::NAME);
             let invented = Bench::new(class).receives(2, 9);
-            assert!(invented.check().is_err());
+            assert_broken(&invented, sent::NAME);
         }
         let astray = Bench::new(Class::Reliable).receives(3, 0);
-        assert!(astray.check().is_err());
+        assert_broken(&astray, sent::NAME);
         let not_received = Bench::new(Class::Reliable).delivered(0);
-        assert!(not_received.check().is_err());
+        assert_broken(&not_received, outcomes::NAME);
         let told_twice = Bench::new(Class::Reliable).receives(2, 0);
-        assert!(told_twice.delivered(0).delivered(0).check().is_err());
+        assert_broken(&told_twice.delivered(0).delivered(0), outcomes::NAME);
         let wrong_outcome = Bench::new(Class::Broadcast).receives(2, 0).delivered(0);
-        assert!(wrong_outcome.check().is_err());
+        assert_broken(&wrong_outcome, outcomes::NAME);
     }
 
     #[test]

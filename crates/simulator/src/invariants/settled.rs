@@ -1,0 +1,131 @@
+//! Of whom the invariants of the ring are demanded while there are faults.
+//!
+//! Zave's invariant is inductive in a model where a join is one step, no failure may break the
+//! invariant, and everybody can talk to everybody. Here messages are in flight, faults are
+//! random, and pairs and partitions are cut. So [a living successor](super::live_successor),
+//! [principals](super::principals) and [one ordered ring](super::one_ring) are demanded of
+//! *settled* members: those of whom all three were true once, some time after they had joined
+//! and after the network last changed. What the members do must keep it true. Nobody is settled
+//! any more
+//!
+//! - whose component has two rings, or a newcomer who has just founded another: they become one;
+//! - after the network was cut or joined, while it loses much, and while there is no tracker:
+//!   without a way to signal, or with neighbours wrongly held to be dead or out of reach, a ring
+//!   cannot be repaired;
+//! - after a crash or a leave that broke it at once: Zave allows no such failure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use circlet_core::Timestamp;
+
+use super::view::RingView;
+use super::{live_successor, one_ring, principals};
+use crate::world::{Session, Violation};
+
+/// Time after joining in which what was said before has arrived.
+const MEMBER_SETTLES: Duration = Duration::from_secs(5);
+
+/// Time after a change of the network in which links to the unreachable have ended.
+const NETWORK_SETTLES: Duration = Duration::from_secs(10);
+
+/// Who is settled.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    list_len: usize,
+    sessions: BTreeSet<Session>,
+    network_changed: Timestamp,
+}
+
+impl Settled {
+    /// Nobody, of a ring with lists of `list_len`.
+    #[must_use]
+    pub const fn new(list_len: usize) -> Self {
+        Self {
+            list_len,
+            sessions: BTreeSet::new(),
+            network_changed: Timestamp::ZERO,
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The network has changed at `now`.
+    pub fn on_network(&mut self, now: Timestamp) {
+        self.sessions.clear();
+        self.network_changed = now;
+    }
+
+    /// Members have crashed or left at `now`: what that has broken at once is not demanded.
+    pub fn on_fault(&mut self, now: Timestamp, view: &RingView) {
+        self.forget_unifying(now, view);
+        if self.demand(now, view).is_err() {
+            self.sessions.clear();
+        }
+    }
+
+    /// Checks that what held of those who are settled holds, and adds those of whom it does now.
+    ///
+    /// # Errors
+    /// What is true no longer.
+    pub fn check(&mut self, now: Timestamp, view: &RingView) -> Result<(), Violation> {
+        self.forget_unifying(now, view);
+        self.demand(now, view)?;
+        if now.since(self.network_changed) < NETWORK_SETTLES {
+            return Ok(());
+        }
+        for component in view.components() {
+            if is_unifying(now, view, &component) {
+                continue;
+            }
+            let has_settled = |at: &usize| now.since(view.members()[*at].since) >= MEMBER_SETTLES;
+            let candidates: Vec<_> = component.into_iter().filter(has_settled).collect();
+            if holds(view, &candidates, candidates.len()).is_ok() {
+                let sessions = candidates.iter().map(|at| view.members()[*at].session);
+                self.sessions.extend(sessions);
+            }
+        }
+        Ok(())
+    }
+
+    fn demand(&self, now: Timestamp, view: &RingView) -> Result<(), Violation> {
+        for component in view.components() {
+            let is_settled = |at: &usize| self.sessions.contains(&view.members()[*at].session);
+            let settled: Vec<_> = component.into_iter().filter(is_settled).collect();
+            holds(view, &settled, self.list_len)
+                .map_err(|(invariant, what)| Violation::new(now, invariant, what))?;
+        }
+        Ok(())
+    }
+
+    fn forget_unifying(&mut self, now: Timestamp, view: &RingView) {
+        for component in view.components() {
+            if is_unifying(now, view, &component) {
+                for at in component {
+                    self.sessions.remove(&view.members()[at].session);
+                }
+            }
+        }
+    }
+}
+
+/// The three of them, of members of one component.
+fn holds(view: &RingView, whom: &[usize], list_len: usize) -> Result<(), (&'static str, String)> {
+    live_successor::check(view, whom).map_err(|what| (live_successor::NAME, what))?;
+    principals::check(view, whom, list_len).map_err(|what| (principals::NAME, what))?;
+    one_ring::check(view, whom).map_err(|what| (one_ring::NAME, what))
+}
+
+/// Whether rings meet in a component.
+fn is_unifying(now: Timestamp, view: &RingView, component: &[usize]) -> bool {
+    let newly_founded = |at: &usize| {
+        let member = &view.members()[*at];
+        member.founder && now.since(member.since) < MEMBER_SETTLES
+    };
+    one_ring::count(view, component) > 1
+        || component.len() > 1 && component.iter().any(newly_founded)
+}
