@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use support::{LONG, Ring, Tracker, circlet, finished, hermetic, lines};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 6] = ["demo", "tracker", "node", "identity", "topology", "bench"];
+const COMMANDS: [&str; 7] = [
+    "demo", "tracker", "node", "identity", "topology", "simulate", "bench",
+];
 
 fn directory() -> TempDir {
     TempDir::with_prefix("circlet-test-").unwrap()
@@ -37,7 +39,7 @@ fn help_has_an_example_on_every_command() {
         COMMANDS.iter().all(|command| text.contains(command)),
         "{text}"
     );
-    for later in ["simulate", "invite", "send", "receive"] {
+    for later in ["invite", "send", "receive"] {
         assert!(!text.contains(&format!("  {later} ")), "{text}");
     }
 }
@@ -48,7 +50,14 @@ fn wrong_usage_is_exit_code_2() {
     for arguments in [
         &[][..],
         &["fly"],
-        &["simulate", "x"],
+        &["simulate"],
+        &["simulate", "churn", "--list"],
+        &["simulate", "churn", "--seeds", "1..2"],
+        &["simulate", "--swarm"],
+        &["simulate", "--swarm", "--seeds", "2..2"],
+        &["simulate", "--swarm", "--seeds", "1..2", "--seed", "1"],
+        &["simulate", "--compare", "churn"],
+        &["simulate", "churn", "--threads", "0"],
         &["node"],
         &["node", "--room", "a/b"],
         &["node", "--room", "x", "--topology", "mesh"],

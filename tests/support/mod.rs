@@ -9,7 +9,7 @@
 mod process;
 mod ring;
 
-pub use process::{Tracker, circlet, finished, hermetic, lines};
+pub use process::{Tracker, circlet, finished, hermetic, lines, wait};
 pub use ring::{Message, Ring, View};
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! variable and its key in the configuration file follow from its name (see [`crate::config`]).
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use circlet_core::Topology;
@@ -58,6 +59,8 @@ pub enum Command {
     Identity(IdentityArgs),
     /// Draw a room as its tracker sees it.
     Topology(TopologyArgs),
+    /// Run a scenario in virtual time: the real protocol, a few members or a million.
+    Simulate(SimulateArgs),
     /// Measure what messages cost on this machine.
     Bench(BenchArgs),
 }
@@ -182,6 +185,53 @@ pub enum Format {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: circlet simulate churn --report churn.html\n\n\
+    SCENARIO is a TOML file or the name of a built-in one, which --list shows; its keys are in \
+    docs/SIMULATION.md. The exit code is 0 if no invariant was violated and every expectation of \
+    the scenario met. Ctrl-C ends with what is known so far, and exit code 1; a second one at \
+    once.\n\n\
+    With --json the last line on stdout is {\"simulation\":{..}}, the same for the same scenario, \
+    seed and version; the last one on stderr is {\"run\":{..}}, what it took.")]
+pub struct SimulateArgs {
+    /// A scenario file, or the name of a built-in scenario.
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: Option<String>,
+    /// Another seed than the scenario's.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Another number of members at the beginning than the scenario's.
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u64>,
+    /// Threads; the results are the same with any number [default: as many as the machine runs].
+    #[arg(long, value_name = "N", value_parser = in_range(1, 64))]
+    pub threads: Option<usize>,
+    /// Write a page with plots, which needs nothing else.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Write tables for spreadsheets into a directory.
+    #[arg(long, value_name = "DIR")]
+    pub csv: Option<PathBuf>,
+    /// Try random faults in random mixes instead, one mix for each of --seeds.
+    #[arg(long)]
+    pub swarm: bool,
+    /// With --swarm: the seeds to try, B excluded.
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    pub seeds: Option<Range<u64>>,
+    /// With --swarm: begin no seed after so many minutes.
+    #[arg(long, value_name = "M", value_parser = in_range(1, 100_000))]
+    pub minutes: Option<usize>,
+    /// With --swarm: run the plan in this file, which a failed seed has printed.
+    #[arg(long, value_name = "FILE.toml")]
+    pub plan: Option<PathBuf>,
+    /// Put two runs side by side: each a scenario, or a .json file with what --json printed.
+    #[arg(long, num_args = 2, value_names = ["A", "B"])]
+    pub compare: Vec<String>,
+    /// List the built-in scenarios.
+    #[arg(long)]
+    pub list: bool,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: circlet bench relay --size 16240 --seconds 5\n\n\
     Everything runs in this process over real WebRTC on loopback. The time per hop is that of \
@@ -256,6 +306,14 @@ fn member_name(text: &str) -> Result<String, String> {
             "a name has 1 to {MAX_NAME} bytes and no control characters"
         ))
     }
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(first, end)| {
+        let (first, end) = (first.parse().ok()?, end.parse().ok()?);
+        (first < end).then_some(first..end)
+    });
+    range.ok_or_else(|| "seeds are two numbers A..B, A smaller than B".to_owned())
 }
 
 fn in_range(least: u64, most: u64) -> RangedU64ValueParser<usize> {

@@ -12,6 +12,8 @@ pub enum Failure {
     Usage(String),
     /// It failed: exit code 1. One line that says what to do about it.
     Failed(String),
+    /// It failed, and why has been said: exit code 1.
+    Said,
     /// What clap says, help and version included.
     Clap(Box<clap::Error>),
 }
@@ -27,6 +29,7 @@ impl Failure {
         let (code, message) = match self {
             Self::Usage(message) => (2, message),
             Self::Failed(message) => (1, message),
+            Self::Said => return ExitCode::FAILURE,
             Self::Clap(error) => {
                 // Help and version go to stdout and are no failure. A pipe that nobody reads
                 // any more is none either.

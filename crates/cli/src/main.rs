@@ -1,4 +1,4 @@
-//! The command line of circlet: one binary for members, tracker, demo and measurements.
+//! The command line of circlet: one binary for members, tracker, simulation, demo and measurements.
 
 mod args;
 mod bench;
@@ -10,9 +10,11 @@ mod logging;
 mod node;
 mod output;
 mod signals;
+mod simulate;
 mod statistics;
 mod topology;
 mod tracker;
+mod usage;
 
 use std::env;
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Node(args) => runtime.block_on(node::run(args, json)),
         Command::Identity(args) => identity::run(args, json),
         Command::Topology(args) => topology::run(&args, json),
+        Command::Simulate(args) => simulate::run(&args, json),
         Command::Bench(args) => runtime.block_on(bench::run(args, json)),
     };
     // A read or write that is still blocked must not hold up the end.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::random::scale;
 
 /// Steps of the quantile table.
-const QUANTILES: usize = 4096;
+const QUANTILES: usize = 1024;
 
 /// How long messages take, one way.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +70,7 @@ impl From<RangeInclusive<Duration>> for LatencyModel {
 }
 
 /// Log-normal latency: the logarithm is normally distributed. The tails are cut at the quantiles
-/// 1/8192 and 8191/8192.
+/// 1/2048 and 2047/2048.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogNormal {
     /// The quantile i / [`QUANTILES`], in microseconds.
@@ -81,14 +81,12 @@ impl LogNormal {
     /// The distribution with this median, and this standard deviation of the natural logarithm.
     #[must_use]
     pub fn new(median: Duration, sigma: f64) -> Self {
-        let quantile = |step: usize| {
-            let cut = 0.5 / QUANTILES as f64;
-            let share = (step as f64 / QUANTILES as f64).clamp(cut, 1.0 - cut);
-            let factor = libm::exp(sigma * normal_quantile(share));
+        let quantile = |normal: f64| {
+            let factor = libm::exp(sigma * normal);
             libm::round(micros(median) as f64 * factor) as u64
         };
         Self {
-            quantiles: (0..=QUANTILES).map(quantile).collect(),
+            quantiles: normal_quantiles().into_iter().map(quantile).collect(),
         }
     }
 
@@ -163,20 +161,23 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The value that a standard normal variable does not exceed with probability `share`, which is
-/// within (0, 1): by bisection of the distribution function, to 2^-50 of the interval.
-fn normal_quantile(share: f64) -> f64 {
-    let (mut low, mut high) = (-10.0, 10.0);
-    for _ in 0..50 {
-        let middle = f64::midpoint(low, high);
-        let below = 0.5 * libm::erfc(-middle * std::f64::consts::FRAC_1_SQRT_2);
-        if below < share {
-            low = middle;
-        } else {
-            high = middle;
+/// The quantiles i / [`QUANTILES`] of the standard normal distribution, cut at half a step from
+/// both ends.
+fn normal_quantiles() -> [f64; QUANTILES + 1] {
+    let mut quantiles = [0.0; QUANTILES + 1];
+    let mut quantile = 0.0;
+    for step in (0..QUANTILES / 2).rev() {
+        let share = (step as f64).max(0.5) / QUANTILES as f64;
+        // Newton's method; below zero the distribution function is convex, so from the quantile
+        // above it converges without overshooting.
+        for _ in 0..8 {
+            let below = 0.5 * libm::erfc(-quantile * std::f64::consts::FRAC_1_SQRT_2);
+            let density = libm::exp(-0.5 * quantile * quantile) / std::f64::consts::TAU.sqrt();
+            quantile -= (below - share) / density;
         }
+        (quantiles[step], quantiles[QUANTILES - step]) = (quantile, -quantile);
     }
-    f64::midpoint(low, high)
+    quantiles
 }
 
 #[cfg(test)]
@@ -226,6 +227,17 @@ mod tests {
         }
         assert!(model.least() <= Duration::from_micros(all[0]));
         assert!(model.greatest() >= Duration::from_micros(all[DRAWS - 1]));
+    }
+
+    #[test]
+    fn normal_quantiles_are_those_of_the_tables() {
+        let quantiles = normal_quantiles();
+        // Of 1/1024, 1/4 and 3/4.
+        for (step, wanted) in [(1, -3.09725), (256, -0.674_490), (768, 0.674_490)] {
+            let have: f64 = quantiles[step];
+            assert!((have - wanted).abs() < 1e-4, "{step}: {have}, not {wanted}");
+        }
+        assert!(quantiles.is_sorted());
     }
 
     #[test]

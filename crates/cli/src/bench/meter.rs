@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::usage::cpu_time;
+
 /// Time before counting begins: windows open, buffers fill.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -66,20 +68,4 @@ impl Meter {
             cpu_s_per_gb: cpu / (counted.bytes as f64 / 1e9),
         })
     }
-}
-
-/// CPU time of this process so far; zero where the system does not tell.
-fn cpu_time() -> Duration {
-    #[cfg(unix)]
-    {
-        use nix::sys::resource::{UsageWho, getrusage};
-        use nix::sys::time::TimeValLike;
-        let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
-            return Duration::ZERO;
-        };
-        let us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-        Duration::from_micros(u64::try_from(us).unwrap_or_default())
-    }
-    #[cfg(not(unix))]
-    Duration::ZERO
 }

@@ -9,10 +9,12 @@ use crate::world::NodeIndex;
 /// Something that the scenario does at a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Entry {
-    /// What comes later in the file comes later here: first who is there, then what befalls
-    /// them, then how that looks.
+    /// The overlay is looked at: of what happens at the same time nothing has happened yet, so
+    /// that it is the sample after a fault that shows it.
+    Sample,
+    /// Members that the scenario begins with start.
     Join {
-        /// How many of the members at the beginning have yet to start.
+        /// How many have yet to.
         left: u32,
     },
     /// One more of the arrivals with this place in the file, which have sent so many already.
@@ -25,8 +27,6 @@ pub(super) enum Entry {
     Fault { fault: usize },
     /// Counting begins.
     StartMeasuring,
-    /// The overlay is looked at.
-    Sample,
     /// The overlay is drawn.
     Draw,
 }

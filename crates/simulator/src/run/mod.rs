@@ -53,7 +53,7 @@ pub struct Run {
 }
 
 /// Runs a scenario to its end, or until `stop` says so, on so many threads if its detail allows
-/// more than one. `progress` is told how far it is, some ten times each virtual second.
+/// more than one; the results are the same with any number. `progress` is told how far it is, some ten times each virtual second.
 ///
 /// # Errors
 /// Why the scenario cannot be simulated, for people.

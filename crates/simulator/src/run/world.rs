@@ -117,6 +117,12 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// What says so, for engines that know no more.
+    #[must_use]
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// Whether it is to end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {

@@ -10,4 +10,13 @@ macro_rules! built_in {
     };
 }
 
-built_in![];
+built_in![
+    "adjacent-failure",
+    "churn",
+    "cold-start",
+    "flash-crowd",
+    "mass-failure",
+    "partition-and-merge",
+    "tracker-outage",
+    "unconnectable-pairs",
+];

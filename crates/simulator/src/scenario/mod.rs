@@ -10,6 +10,8 @@ mod faults;
 mod files;
 mod key;
 mod measure;
+#[cfg(test)]
+pub(crate) mod mutilate;
 mod network;
 mod overlay;
 mod population;

@@ -1,4 +1,6 @@
+use super::mutilate::mutilate;
 use super::*;
+use crate::random::{Concern, Stream};
 use crate::results::Bound;
 
 const SMALL: &str = "
@@ -316,4 +318,154 @@ fn what_is_no_file_is_said() {
         text.starts_with("no-such-scenario: ") && text.contains("built-in"),
         "{text}"
     );
+}
+
+/// A deserializer that gives nothing and notes the keys that a table knows.
+struct Keys<'a>(&'a mut Vec<String>);
+
+impl<'de> serde::Deserializer<'de> for Keys<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("no value"))
+    }
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0
+            .extend(fields.iter().map(|field| (*field).to_owned()));
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn keys<'de, T: Deserialize<'de>>() -> Vec<String> {
+    let mut keys = Vec::new();
+    let _ = T::deserialize(Keys(&mut keys));
+    keys.sort_unstable();
+    keys
+}
+
+/// The keys that the document has in the tables below the headings `[name]` and `[[name]]`.
+fn documented(heading: &str) -> Vec<String> {
+    let text = include_str!("../../../../docs/SIMULATION.md");
+    let section = text
+        .split("\n### ")
+        .find(|section| section.starts_with(heading))
+        .unwrap_or_else(|| panic!("there is no heading {heading}"));
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut keys: Vec<String> = rows
+        .filter_map(|row| row.split_once('`'))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn every_key_is_documented_and_no_other() {
+    for (heading, keys) in [
+        ("`[overlay]`\n", keys::<overlay::OverlayTable>()),
+        ("`[timing]`\n", keys::<overlay::TimingTable>()),
+        ("`[network]`\n", keys::<network::NetworkTable>()),
+        ("`[network.latency]`\n", keys::<network::LatencyTable>()),
+        ("`[trackers]`\n", keys::<network::TrackersTable>()),
+        ("`[[arrivals]]`\n", keys::<population::ArrivalsTable>()),
+        ("`[[departures]]`\n", keys::<population::DeparturesTable>()),
+        ("`[sessions]`\n", keys::<population::SessionsTable>()),
+        ("`[[faults]]`\n", keys::<faults::FaultTable>()),
+        ("`[[traffic]]`\n", keys::<traffic::TrafficTable>()),
+        ("`[workload]`\n", keys::<WorkloadTable>()),
+        ("`[measure]`\n", keys::<measure::MeasureTable>()),
+        ("`[[expect]]`\n", keys::<measure::ExpectTable>()),
+        ("`[[reference]]`\n", keys::<measure::ReferenceTable>()),
+    ] {
+        assert!(!keys.is_empty(), "{heading}");
+        assert_eq!(documented(heading), keys, "{heading}");
+    }
+    let whole = documented("The file as a whole\n");
+    for key in keys::<ScenarioTable>() {
+        let is_table = [format!("\n### `[{key}]`\n"), format!("\n### `[[{key}]]`\n")];
+        let text = include_str!("../../../../docs/SIMULATION.md");
+        let described = is_table.iter().any(|heading| text.contains(heading));
+        assert!(described != whole.contains(&key), "{key}");
+    }
+}
+
+#[test]
+fn defaults_of_the_members_times_are_as_documented() {
+    let scenario = parse("duration_s = 1\noverlay.nodes = 1").unwrap();
+    let text = include_str!("../../../../docs/SIMULATION.md");
+    let section = text
+        .split("\n### ")
+        .find(|part| part.starts_with("`[timing]`"))
+        .unwrap();
+    let mut settings = String::new();
+    for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (key, rest) = row.split_once('`').unwrap();
+        let value = rest.split('|').nth(1).unwrap().trim();
+        settings.push_str(&format!("{key} = {value}\n"));
+    }
+    assert!(settings.lines().count() > 20);
+    let spelled_out = format!("duration_s = 1\noverlay.nodes = 1\n[timing]\n{settings}");
+    assert_eq!(
+        parse(&spelled_out).unwrap().overlay.config,
+        scenario.overlay.config
+    );
+}
+
+#[test]
+fn the_built_in_scenarios_are_those_of_the_directory() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../simulations");
+    let mut files: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_suffix(".toml").map(str::to_owned)
+        })
+        .collect();
+    files.sort_unstable();
+    let names: Vec<_> = BUILT_IN
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    assert_eq!(names, files);
+    for (name, text) in BUILT_IN {
+        let scenario = Scenario::parse(name, text, &Files::none(), Overrides::default());
+        let scenario = scenario.unwrap_or_else(|error| panic!("{error}"));
+        assert!(!scenario.name.title.is_empty(), "{name}");
+        assert!(!scenario.expectations.is_empty(), "{name} demands nothing");
+    }
+}
+
+/// Scenarios that somebody broke: an error or a scenario, and never a panic.
+#[test]
+fn mutilated_scenarios_are_errors_or_scenarios() {
+    let mut random = Stream::fork(1, Concern::Scenario, 0);
+    let texts: Vec<&str> = BUILT_IN
+        .iter()
+        .map(|(_, text)| *text)
+        .chain([SMALL])
+        .collect();
+    let (mut valid, mut wrong) = (0, 0);
+    for _ in 0..5_000 {
+        let text = mutilate(&texts, &mut random);
+        match parse(&text) {
+            Ok(_) => valid += 1,
+            Err(error) => {
+                wrong += 1;
+                let ends_well = error.starts_with("small.toml:") && !error.contains('\n');
+                assert!(ends_well, "{error}\n{text}");
+            }
+        }
+    }
+    assert!(valid > 500 && wrong > 500, "{valid} valid, {wrong} wrong");
 }

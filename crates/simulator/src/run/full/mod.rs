@@ -508,7 +508,8 @@ impl FullWorld<'_> {
             .unwrap_or(self.sim.now())
             .since(member.started.max(self.measured_since));
         let rate = |now: u64, before: u64| {
-            let micros = lived.as_micros().max(1);
+            // What a newcomer says in its first moments is no rate.
+            let micros = lived.as_micros().max(1_000_000);
             let bits = u128::from(now - before) * 8 * 1_000_000;
             u64::try_from(bits / micros).unwrap_or(u64::MAX)
         };
