@@ -36,6 +36,11 @@ impl Timestamp {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// Microseconds from `other` to `self`, negative if `other` is the later one.
+    pub(crate) const fn signed_since(self, other: Self) -> i64 {
+        self.0.wrapping_sub(other.0).cast_signed()
+    }
 }
 
 impl Add<Duration> for Timestamp {

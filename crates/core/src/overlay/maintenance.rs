@@ -43,7 +43,7 @@ const EXTRA_ATTEMPTS: usize = 3;
 const MAX_HINTS: usize = 4;
 
 /// Time after which newcomers who know only each other found a ring.
-const FOUNDING_WAIT: Duration = Duration::from_secs(2);
+pub(super) const FOUNDING_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {

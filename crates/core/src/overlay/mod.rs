@@ -25,6 +25,7 @@ mod maintenance;
 mod neighbours;
 mod quarantine;
 mod routing;
+mod state;
 mod table;
 
 use alloc::sync::Arc;
@@ -350,12 +351,7 @@ impl<M: Member> Overlay<M> {
     /// Does what is due; spurious calls do nothing.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_, M>) {
         while let Some((_, kind)) = self.poll_timeout().filter(|(at, _)| *at <= cx.now) {
-            match kind {
-                Timer::Stabilize => self.on_stabilize_timer(cx),
-                Timer::Tell => self.tell(cx),
-                Timer::LongLinks => self.on_long_links_timer(cx),
-                Timer::Linger => self.on_linger_timer(cx),
-            }
+            self.fire(cx, kind);
         }
     }
 

@@ -2,12 +2,16 @@
 //! while.
 
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use crate::time::Timestamp;
 
 /// The most entries kept; the one that ends first makes room.
 const MAX_ENTRIES: usize = 256;
+
+/// How often the time for which somebody is left alone doubles.
+const MAX_DOUBLINGS: u32 = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry<M> {
@@ -54,7 +58,9 @@ impl<M: Copy + Eq> Quarantine<M> {
         most: Duration,
     ) {
         let failures = self.failures(member);
-        let wait = first.saturating_mul(1 << failures.min(8)).min(most);
+        let wait = first
+            .saturating_mul(1 << failures.min(MAX_DOUBLINGS))
+            .min(most);
         if self.holds_dead(now + wait, member) {
             return;
         }
@@ -118,5 +124,26 @@ impl<M: Copy + Eq> Quarantine<M> {
             self.entries.swap_remove(first);
         }
         self.entries.push(entry);
+    }
+}
+
+impl<M: Copy + Ord + Hash> Quarantine<M> {
+    /// Feeds its entries to `hasher`, in an order of their own and with times counted from `now`.
+    pub(super) fn hash_from(&self, now: Timestamp, hasher: &mut impl Hasher) {
+        let mut entries: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| {
+                let left = entry.until.signed_since(now);
+                (
+                    entry.member,
+                    entry.dead,
+                    left,
+                    entry.failures.min(MAX_DOUBLINGS),
+                )
+            })
+            .collect();
+        entries.sort_unstable();
+        entries.hash(hasher);
     }
 }
