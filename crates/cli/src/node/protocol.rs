@@ -489,6 +489,7 @@ mod tests {
                 predecessors: vec![],
                 links: vec![],
                 long_links: vec![],
+                accepted_long_links: 0,
                 members: vec![],
                 estimate: 1,
                 counters: Counters {

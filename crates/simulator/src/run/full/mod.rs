@@ -1,6 +1,7 @@
 //! The world of whole nodes: the [`Simulation`] harness under a scenario.
 
 mod recorder;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -19,12 +20,13 @@ use crate::links::Volume;
 use crate::network::TrackerReach;
 use crate::results::{
     Drawing, DrawnLink, DrawnMember, Fate, GraphMetrics, LinkKind, MemberLoad, MemberRow, Members,
-    Population, Results, Sample, ViolationRow,
+    Population, Results, Sample,
 };
 use crate::scenario::{Scenario, Start, TrafficKind};
 use crate::simulation::Simulation;
 use crate::world::NodeIndex;
 use recorder::Recorder;
+use watch::Watch;
 
 /// Time from the start of one member to that of the next, for an overlay that has to come about:
 /// so many at once would only be in each other's way.
@@ -45,7 +47,7 @@ pub(super) struct FullWorld<'a> {
     sent_bytes: u64,
     /// When counting began.
     measured_since: Timestamp,
-    violations: BTreeSet<(Timestamp, String)>,
+    watch: Watch,
     graph: Option<(GraphMetrics, Drawing)>,
 }
 
@@ -84,7 +86,7 @@ impl<'a> FullWorld<'a> {
             recorder: Recorder::new(scenario.overlay.config.message_deadline),
             sent_bytes: 0,
             measured_since: Timestamp::ZERO,
-            violations: BTreeSet::new(),
+            watch: Watch::new(scenario.overlay.config.list_len, scenario.trackers),
             graph: None,
         }
     }
@@ -207,12 +209,6 @@ impl<'a> FullWorld<'a> {
             .map(|node| self.sim.volume(node).sent_bytes)
             .sum()
     }
-
-    fn check(&mut self) {
-        if let Err(violation) = self.sim.check() {
-            self.violations.insert((violation.at, violation.what));
-        }
-    }
 }
 
 impl World for FullWorld<'_> {
@@ -248,6 +244,7 @@ impl World for FullWorld<'_> {
             }
             self.members[member.0 as usize].ended = Some((now, Fate::Crashed));
         }
+        self.watch.on_fault(&self.sim);
     }
 
     fn leave(&mut self, members: &[NodeIndex]) {
@@ -255,6 +252,7 @@ impl World for FullWorld<'_> {
             self.remember(member);
             self.sim.leave(member);
         }
+        self.watch.on_fault(&self.sim);
     }
 
     fn restart(&mut self, members: &[NodeIndex]) {
@@ -265,14 +263,17 @@ impl World for FullWorld<'_> {
             let member = &mut self.members[member.0 as usize];
             (member.ended, member.joined) = (None, None);
         }
+        self.watch.on_fault(&self.sim);
     }
 
     fn partition(&mut self, groups: &[Vec<NodeIndex>], trackers: TrackerReach) {
         self.sim.partition(groups, trackers);
+        self.watch.on_network(&self.sim);
     }
 
     fn heal(&mut self) {
         self.sim.heal();
+        self.watch.on_network(&self.sim);
     }
 
     fn set_tracker_up(&mut self, tracker: u16, up: bool) {
@@ -281,6 +282,7 @@ impl World for FullWorld<'_> {
         } else {
             self.sim.crash_tracker(TrackerId(tracker));
         }
+        self.watch.on_network(&self.sim);
     }
 
     fn set_loss(&mut self, share: f64) {
@@ -330,7 +332,7 @@ impl World for FullWorld<'_> {
     }
 
     fn sample(&mut self) -> Sample {
-        self.check();
+        self.watch.check(&self.sim);
         self.recorder.end_window(self.sim.now());
         let snapshots = self.sim.snapshots();
         let sent_bytes = self.total_sent_bytes();
@@ -418,7 +420,7 @@ impl World for FullWorld<'_> {
 
     fn finish(&mut self, origin: Timestamp, centre: Option<NodeIndex>, results: &mut Results) {
         self.read_events();
-        self.check();
+        self.watch.check(&self.sim);
         if self.graph.is_none() {
             self.draw(origin);
         }
@@ -439,13 +441,7 @@ impl World for FullWorld<'_> {
         let classes = self.scenario.classes();
         self.recorder
             .finish(&classes, self.sim.now(), &present, results);
-        for (at, what) in std::mem::take(&mut self.violations) {
-            results.violations.push(ViolationRow {
-                time_s: seconds(at, origin),
-                invariant: "safety".to_owned(),
-                what,
-            });
-        }
+        results.violations = self.watch.violations(origin);
     }
 }
 
