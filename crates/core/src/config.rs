@@ -118,6 +118,9 @@ pub struct Config {
     /// Whether frames are encoded as they are sent, so that sizes are exact. A simulation may
     /// turn it off and let them travel as values. Default true.
     pub encode_frames: bool,
+    /// A bug, for tests of what is to find it.
+    #[cfg(feature = "planted-bugs")]
+    pub planted_bug: Option<crate::planted::PlantedBug>,
 }
 
 impl Config {
@@ -172,6 +175,8 @@ impl Default for Config {
             tracker_timeout: Duration::from_secs(10),
             manual_ack: false,
             encode_frames: true,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
         }
     }
 }

@@ -83,6 +83,8 @@ mod config;
 pub mod identity;
 pub mod node;
 pub mod overlay;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 pub mod ring;
 pub mod room;
 mod time;
@@ -91,5 +93,7 @@ pub mod tracker;
 pub mod wire;
 
 pub use config::{Config, Routing};
+#[cfg(feature = "planted-bugs")]
+pub use planted::PlantedBug;
 pub use time::Timestamp;
 pub use topology::{ParseTopologyError, Topology, Wanted};

@@ -3,6 +3,7 @@
 //! Rounds of random simulations with new seeds and of the end-to-end tests, until the time is
 //! over; a round that has begun is finished. What it prints last is Markdown for the docs.
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,23 +19,28 @@ pub struct Plan {
     pub first_seed: u64,
 }
 
-/// Seeds that the random simulations get in one round.
+/// Seeds that the random simulations get in one round. The swarm gets several for each.
 const SEEDS_PER_ROUND: u64 = 100;
 
 /// Where the random simulations find their seeds, as `A..B`, B excluded.
 const SEEDS_VARIABLE: &str = "CIRCLET_SEEDS";
 
 /// What a round consists of.
-const PARTS: [Part; 2] = [
+const PARTS: [Part; 3] = [
+    Part {
+        name: "swarm",
+        args: "test --release --package circlet-simulator --test swarm",
+        seeds: 25,
+    },
     Part {
         name: "random simulations",
         args: "test --release --package circlet-simulator --tests --no-fail-fast",
-        seeded: true,
+        seeds: 1,
     },
     Part {
         name: "end to end",
         args: "test --release --package circlet --tests --no-fail-fast",
-        seeded: false,
+        seeds: 0,
     },
 ];
 
@@ -43,23 +49,30 @@ struct Part {
     name: &'static str,
     /// Of Cargo.
     args: &'static str,
-    /// Whether it takes seeds. The others must not see them: the program under test reads
-    /// variables that begin like this one.
-    seeded: bool,
+    /// How many seeds of its own it takes for each of the round. Those that take none must not
+    /// see them: the program under test reads variables that begin like this one.
+    seeds: u64,
 }
 
 impl Part {
-    fn command(&self, root: &Path, seeds: &str) -> Command {
+    fn command(&self, root: &Path, seeds: &Range<u64>) -> Command {
         let mut command = cargo(root, self.args.split(' '));
-        if self.seeded {
-            command.env(SEEDS_VARIABLE, seeds);
+        if self.seeds > 0 {
+            command.env(SEEDS_VARIABLE, self.seeds(seeds));
         }
         command
     }
 
+    /// Its own seeds in a round with these.
+    fn seeds(&self, round: &Range<u64>) -> String {
+        let first = |seed| (seed - 1) * self.seeds + 1;
+        format!("{}..{}", first(round.start.max(1)), first(round.end.max(1)))
+    }
+
     /// What to type to see the same again.
-    fn again(&self, seeds: &str) -> String {
-        if self.seeded {
+    fn again(&self, seeds: &Range<u64>) -> String {
+        if self.seeds > 0 {
+            let seeds = self.seeds(seeds);
             format!("{SEEDS_VARIABLE}={seeds} cargo {}", self.args)
         } else {
             format!("cargo {}", self.args)
@@ -83,9 +96,10 @@ pub fn run(root: &Path, plan: &Plan) -> Result<(), String> {
         let seeds = summary.next_seeds();
         for (part, tally) in PARTS.iter().zip(&mut summary.tallies) {
             println!(
-                "== round {}: {}, seeds {seeds}",
+                "== round {}: {}, seeds {}",
                 tally.rounds + 1,
-                part.name
+                part.name,
+                part.seeds(&seeds)
             );
             let start = Instant::now();
             let (counts, result) = run_tests(&mut part.command(root, &seeds));
@@ -143,10 +157,10 @@ impl Summary {
         }
     }
 
-    fn next_seeds(&mut self) -> String {
+    fn next_seeds(&mut self) -> Range<u64> {
         let first = self.next_seed;
         self.next_seed += SEEDS_PER_ROUND;
-        format!("{first}..{}", self.next_seed)
+        first..self.next_seed
     }
 }
 
@@ -182,9 +196,11 @@ mod tests {
     #[test]
     fn rounds_have_seeds_of_their_own_and_failures_their_command() {
         let mut summary = Summary::new(7);
-        assert_eq!(summary.next_seeds(), "7..107");
-        assert_eq!(summary.next_seeds(), "107..207");
-        summary.tallies[0] = Tally {
+        assert_eq!(summary.next_seeds(), 7..107);
+        assert_eq!(summary.next_seeds(), 107..207);
+        assert_eq!(PARTS[0].seeds(&(1..401)), "1..10001");
+        assert_eq!(PARTS[1].seeds(&(7..107)), "7..107");
+        summary.tallies[1] = Tally {
             rounds: 2,
             counts: Counts {
                 passed: 30,
@@ -202,6 +218,7 @@ Seeds 7..207; go on with `--first-seed 207`.
 
 | what | rounds | passed | failed | minutes |
 | --- | ---: | ---: | ---: | ---: |
+| swarm | 0 | 0 | 0 | 0.0 |
 | random simulations | 2 | 30 | 1 | 1.5 |
 | end to end | 0 | 0 | 0 | 0.0 |
 

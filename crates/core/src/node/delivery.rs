@@ -260,6 +260,12 @@ impl Node {
         stream.heard = now;
         stream.unacknowledged += 1;
         let mut ready = Vec::new();
+        #[cfg(feature = "planted-bugs")]
+        if self.config.planted_bug == Some(crate::PlantedBug::ShortMemory)
+            && sequence + 4 < stream.next
+        {
+            ready.push((sequence, (payload.clone(), hops)));
+        }
         if sequence < stream.next || stream.early.contains_key(&sequence) {
             self.counters.repeats += 1;
         } else if sequence < stream.next.max(floor) + window {

@@ -122,6 +122,11 @@ impl Node {
         wish: Wish,
         incarnation: Option<Incarnation>,
     ) -> LinkId {
+        #[cfg(feature = "planted-bugs")]
+        if self.config.planted_bug == Some(crate::PlantedBug::ReusedLinkId) {
+            let last = self.links.links.last();
+            self.links.next_id = last.map_or(0, |link| link.id.0 + 1);
+        }
         let id = LinkId(self.links.next_id);
         self.links.next_id += 1;
         self.links.links.push(Link {

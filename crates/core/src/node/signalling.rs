@@ -237,6 +237,11 @@ impl Node {
             .links
             .to(from)
             .map(|link| (link.id, link.role, link.phase));
+        #[cfg(feature = "planted-bugs")]
+        let before = before.filter(|(_, role, _)| {
+            let bug = self.config.planted_bug;
+            bug != Some(crate::PlantedBug::GlareBothWin) || *role != Role::Offerer
+        });
         if let Some((id, role, phase)) = before {
             let unanswered = phase == Phase::Connecting { answered: false };
             // Glare: the greater NodeId drops its own attempt and answers.

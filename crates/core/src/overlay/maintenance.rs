@@ -53,7 +53,7 @@ pub(super) enum Side {
 
 impl Side {
     /// Orders members by how near they are to `me` on this side.
-    fn order<M: Member>(self, me: M, a: M, b: M) -> Ordering {
+    pub(super) fn order<M: Member>(self, me: M, a: M, b: M) -> Ordering {
         match self {
             Self::Successors => me.clockwise_order(a, b),
             Self::Predecessors => me.clockwise_order(b, a),
@@ -198,6 +198,8 @@ impl<M: Member> Overlay<M> {
             }
         }
         list.truncate(cx.config.list_len);
+        #[cfg(feature = "planted-bugs")]
+        self.plant(cx, side, &mut list);
         list
     }
 
@@ -453,6 +455,10 @@ impl<M: Member> Overlay<M> {
     }
 
     fn notify_successor(&mut self, cx: &mut Context<'_, M>) {
+        #[cfg(feature = "planted-bugs")]
+        if cx.config.planted_bug == Some(crate::PlantedBug::UnsaidRepair) {
+            return;
+        }
         if let Some(successor) = self.effective_successor() {
             cx.send(successor, Message::Notify);
         }

@@ -23,6 +23,8 @@
 mod long_links;
 mod maintenance;
 mod neighbours;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod quarantine;
 mod routing;
 mod state;
@@ -396,11 +398,8 @@ impl<M: Member> Overlay<M> {
     /// Whether there is room for a link that a neighbour wants.
     #[must_use]
     pub fn accepts(&self, cx: &Context<'_, M>, wish: Wish) -> bool {
-        let accepted_long = self
-            .neighbours
-            .iter()
-            .filter(|(_, known)| known.theirs.long && !known.mine.ring)
-            .count();
+        let is_long = |(_, known): &(M, &Neighbour<M>)| known.theirs.long && !known.mine.ring;
+        let accepted_long = self.neighbours.iter().filter(is_long).count();
         self.neighbours.len() < cx.config.max_links
             && (wish == Wish::Ring || accepted_long < cx.config.accepted_long_links())
     }

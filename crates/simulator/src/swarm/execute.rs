@@ -14,7 +14,7 @@ use circlet_core::Topology;
 use circlet_core::node::TrackerId;
 
 use super::plan::{Action, Plan, Reach, Shout, Talk};
-use crate::config::NodeOptions;
+use crate::config::{NodeOptions, SimConfig};
 use crate::host::{Ended, HostState};
 use crate::invariants::settled::Settled;
 use crate::invariants::view::RingView;
@@ -98,9 +98,18 @@ pub fn execute(plan: &Plan) -> Result<Stats, Failure> {
     execute_traced(plan, 0).0
 }
 
+/// Runs a plan in other settings than its own.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_in(plan: &Plan, config: SimConfig) -> Result<Stats, Failure> {
+    let never = AtomicBool::new(false);
+    Run::new(plan, config, &never).finish()
+}
+
 /// Runs a plan unless `stop` becomes true before it has ended: then there is no result.
 pub fn execute_unless(plan: &Plan, stop: &AtomicBool) -> Option<Result<Stats, Failure>> {
-    let mut run = Run::new(plan, 0, stop);
+    let mut run = Run::new(plan, plan.sim_config(), stop);
     match run.execute_caught() {
         Ok(()) => Some(Ok(run.stats())),
         Err(Halt::Violation(violation)) => Some(Err(run.failure(violation))),
@@ -111,15 +120,12 @@ pub fn execute_unless(plan: &Plan, stop: &AtomicBool) -> Option<Result<Stats, Fa
 /// Runs a plan and keeps the last `lines` lines of what happened.
 pub fn execute_traced(plan: &Plan, lines: usize) -> (Result<Stats, Failure>, Vec<String>) {
     let never = AtomicBool::new(false);
-    let mut run = Run::new(plan, lines, &never);
-    let result = match run.execute_caught() {
-        Ok(()) => Ok(run.stats()),
-        Err(Halt::Violation(violation)) => Err(run.failure(violation)),
-        Err(Halt::Stopped) => {
-            let violation = run.violation("runs to its end", "was stopped".into());
-            Err(run.failure(violation))
-        }
+    let config = SimConfig {
+        trace_lines: lines,
+        ..plan.sim_config()
     };
+    let mut run = Run::new(plan, config, &never);
+    let result = run.finish();
     let trace = run.sim.trace_lines().map(str::to_owned).collect();
     (result, trace)
 }
@@ -152,9 +158,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, trace_lines: usize, stop: &'a AtomicBool) -> Self {
-        let mut config = plan.sim_config();
-        config.trace_lines = trace_lines;
+    fn new(plan: &'a Plan, config: SimConfig, stop: &'a AtomicBool) -> Self {
         Self {
             plan,
             stop,
@@ -166,6 +170,17 @@ impl<'a> Run<'a> {
             healed: false,
             checks: 0,
             messages: 0,
+        }
+    }
+
+    fn finish(&mut self) -> Result<Stats, Failure> {
+        match self.execute_caught() {
+            Ok(()) => Ok(self.stats()),
+            Err(Halt::Violation(violation)) => Err(self.failure(violation)),
+            Err(Halt::Stopped) => {
+                let violation = self.violation("runs to its end", "was stopped".into());
+                Err(self.failure(violation))
+            }
         }
     }
 

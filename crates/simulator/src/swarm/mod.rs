@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use execute::{Failure, Stats, execute, execute_traced, execute_unless};
+pub use execute::{Failure, Stats, execute, execute_in, execute_traced, execute_unless};
 pub use generate::generate;
 pub use plan::{Action, MAX_NODES, MAX_TRACKERS, Plan, Reach, Settings, Shout, Step, Talk};
 pub use report::{FailedSeed, SwarmReport};

@@ -16,6 +16,7 @@ pub struct Member<'a> {
 pub fn members<'a>(text: &'a str, head: &str) -> Option<Vec<Member<'a>>> {
     let mut members = Vec::new();
     let mut docs: Vec<&str> = Vec::new();
+    let mut is_optional = false;
     for (number, line) in block(text, head)? {
         // Members stand four spaces in; what is deeper belongs to one of them.
         let Some(line) = line
@@ -28,16 +29,24 @@ pub fn members<'a>(text: &'a str, head: &str) -> Option<Vec<Member<'a>>> {
             docs.push(doc.trim());
             continue;
         }
+        // What only a feature brings is no part of what is shipped.
+        if line.starts_with("#[cfg(feature") {
+            is_optional = true;
+            continue;
+        }
         let line = line.strip_prefix("pub ").unwrap_or(line);
         let end = line
             .find(|c: char| !c.is_alphanumeric() && c != '_')
             .unwrap_or(line.len());
         if end > 0 {
-            members.push(Member {
-                name: &line[..end],
-                docs: docs.join(" "),
-                line: number,
-            });
+            if !is_optional {
+                members.push(Member {
+                    name: &line[..end],
+                    docs: docs.join(" "),
+                    line: number,
+                });
+            }
+            is_optional = false;
             docs.clear();
         }
     }
