@@ -296,13 +296,10 @@ fn whole_nodes_do_what_the_scenario_says() {
         .find(|of| of.class == "lookup")
         .unwrap();
     assert!((1..=10).contains(&lookups.sent), "{lookups:?}");
-    // 100 kbit/s for 8 s from one to all.
-    let stream = results
-        .traffic
-        .iter()
-        .find(|of| of.class == "stream")
-        .unwrap();
-    assert!(stream.sent.abs_diff(100) <= 1, "{stream:?}");
+    // 100 kbit/s for 8 s, in messages of 1000 bytes; now and then nobody can send one yet.
+    let stream = results.traffic.iter().find(|of| of.class == "stream");
+    let sent = stream.unwrap().sent;
+    assert!((90..=100).contains(&sent), "{sent}");
     let centre = results.load.centre.as_ref().unwrap();
     assert!(centre.uplink_bits_per_s > 0);
     // In order, twice a second and at the end.
