@@ -1,8 +1,8 @@
 //! Every member has a living entry in its successor list.
 //!
 //! Source: Zave 2017, the first part of her invariant; an entry lives if it runs, has joined, and
-//! can be reached. Nobody needs one in a ring of its own, until it has heard of a second member. Demanded of [settled
-//! members](super::settled).
+//! can be reached. Who is alone, or the only settled one left, needs none: newcomers are not heard
+//! of at once. Demanded of [settled members](super::settled).
 
 use super::view::RingView;
 
@@ -14,8 +14,8 @@ pub const NAME: &str = "a living successor";
 /// # Errors
 /// The first one that has no living entry, for people.
 pub fn check(view: &RingView, whom: &[usize]) -> Result<(), String> {
-    // A newcomer to a ring of one has not been heard of by it at once.
-    if whom.len() == 1 && view.members()[whom[0]].successors.is_empty() {
+    // Who was alone, or is the last one left, has not heard of newcomers at once.
+    if whom.len() == 1 {
         return Ok(());
     }
     let without = |at: &&usize| view.first_living(**at).is_none() && !view.is_alone(**at);
@@ -44,6 +44,7 @@ mod tests {
             let view = with(&view, 2, bad);
             assert!(check(&view, &all).is_err(), "{bad:?}");
             assert_eq!(check(&view, &[0, 1, 3]), Ok(()));
+            assert_eq!(check(&view, &[2]), Ok(()));
         }
     }
 
