@@ -37,7 +37,7 @@
 //! use circlet_core::node::{Command, CommandId, Event, Input, Membership, Node, Output};
 //! use circlet_core::wire::NodeKind;
 //! use circlet_core::{Config, Timestamp, Topology};
-//! use rand::{SeedableRng, rngs::forbid(unsafe_code)oshiro256PlusPlus};
+//! use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
 //!
 //! fn drain(node: &mut Node) -> Vec<Event> {
 //!     std::iter::from_fn(|| node.poll_output())
