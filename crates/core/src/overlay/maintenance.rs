@@ -501,17 +501,21 @@ impl<M: Member> Overlay<M> {
     /// A neighbour leaves: its lists take its place.
     pub(super) fn take_over(&mut self, leaver: M, successors: &[M], predecessors: &[M]) {
         let me = self.me;
-        let follow = |mine: &[M], theirs: &[M]| -> Vec<M> {
-            if mine.first() == Some(&leaver) {
-                let followers = theirs.iter().copied().take_while(|member| *member != me);
-                followers.collect()
+        let follow = |side: Side, theirs: &[M]| -> Vec<M> {
+            let mine = self.list(side);
+            let list = if mine.first() == Some(&leaver) {
+                theirs
             } else {
-                let others = mine.iter().copied().filter(|member| *member != leaver);
-                others.collect()
-            }
+                mine
+            };
+            let others = |member: &M| *member != leaver && *member != me;
+            let mut list: Vec<_> = list.iter().copied().filter(others).collect();
+            // Its list is ordered from where it was: it may not have known this member.
+            list.sort_by(|a, b| side.order(me, *a, *b));
+            list
         };
-        let successors = follow(&self.table.successors, successors);
-        let predecessors = follow(&self.table.predecessors, predecessors);
+        let successors = follow(Side::Successors, successors);
+        let predecessors = follow(Side::Predecessors, predecessors);
         self.set_lists(successors.into(), predecessors.into(), self.is_member());
         self.candidates.retain(|(member, _)| *member != leaver);
     }
