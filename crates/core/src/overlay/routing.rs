@@ -154,22 +154,19 @@ impl<M: Member> Overlay<M> {
             .map(|(ahead, _, member)| (member, ahead))
     }
 
-    /// The neighbour furthest clockwise that does not pass `target`, of links and list; `None`
-    /// if this member lies before `target` itself, with nobody between.
+    /// The neighbour furthest clockwise that does not pass `target`, of own long links and the
+    /// successor list; `None` if this member lies before `target` itself, with nobody between.
     fn next_clockwise(&self, target: Position) -> Option<M> {
         let position = self.me.position();
         let reach = position.clockwise_to(target);
+        let away = |member: M| position.clockwise_to(member.position());
         self.neighbours
             .iter()
-            .filter(|(_, known)| {
-                known.is_member() && !known.is_suspect() && known.mine().anything()
-            })
+            .filter(|(_, known)| known.is_member() && !known.is_suspect())
+            .filter(|(member, known)| known.mine.long || self.successors().contains(member))
             .map(|(member, _)| member)
-            .filter(|member| {
-                let distance = position.clockwise_to(member.position());
-                distance > 0 && distance <= reach
-            })
-            .max_by_key(|member| position.clockwise_to(member.position()))
+            .filter(|member| (1..=reach).contains(&away(*member)))
+            .max_by_key(|member| away(*member))
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct OverlayWorld<'a> {
     lives: Vec<Life>,
     left: u64,
     crashed: u64,
+    /// Those who have not become members yet.
+    newcomers: Vec<Slot>,
     /// What had been sent at the last sample, in bytes.
     sent_bytes: u64,
     /// When each window of the series began.
@@ -93,6 +95,7 @@ impl<'a> OverlayWorld<'a> {
             maintained: scenario.overlay.maintained,
             tracker: scenario.trackers > 0,
             directory: Vec::new(),
+            joined: Vec::new(),
             dead: Vec::new(),
             probing: scenario.overlay.acknowledged_hops,
             flows: flows(scenario)?,
@@ -105,6 +108,7 @@ impl<'a> OverlayWorld<'a> {
             lives: Vec::new(),
             left: 0,
             crashed: 0,
+            newcomers: Vec::new(),
             sent_bytes: 0,
             windows: Vec::new(),
             measured_since: Timestamp::ZERO,
@@ -142,8 +146,10 @@ impl<'a> OverlayWorld<'a> {
             .map(|member| self.shared.slot(member.0))
             .collect();
         gone.sort_unstable();
-        self.shared
-            .directory
+        for list in [&mut self.shared.directory, &mut self.shared.joined] {
+            list.retain(|slot| gone.binary_search(slot).is_err());
+        }
+        self.newcomers
             .retain(|slot| gone.binary_search(slot).is_err());
         let count = self.kernel.len() as usize;
         self.shared.dead.resize(count, false);
@@ -156,9 +162,19 @@ impl<'a> OverlayWorld<'a> {
     }
 
     fn enter_directory(&mut self, slot: Slot) {
-        let directory = &mut self.shared.directory;
-        if let Err(at) = directory.binary_search(&slot) {
-            directory.insert(at, slot);
+        insert(&mut self.shared.directory, slot);
+        self.newcomers.push(slot);
+    }
+
+    /// Takes note of the newcomers that have become members.
+    fn welcome(&mut self) {
+        let kernel = &self.kernel;
+        let is_member = |slot: &mut Slot| {
+            let host = kernel.actor(slot.index());
+            host.is_some_and(|host| host.overlay().is_member())
+        };
+        for slot in self.newcomers.extract_if(.., is_member) {
+            insert(&mut self.shared.joined, slot);
         }
     }
 
@@ -227,6 +243,12 @@ impl<'a> OverlayWorld<'a> {
 
     fn name(&self, index: u32) -> String {
         format!("n{index}")
+    }
+}
+
+fn insert(list: &mut Vec<Slot>, slot: Slot) {
+    if let Err(at) = list.binary_search(&slot) {
+        list.insert(at, slot);
     }
 }
 
@@ -326,6 +348,7 @@ impl World for OverlayWorld<'_> {
         }
         self.shared.directory = (0..count).map(|index| self.shared.slot(index)).collect();
         self.shared.directory.sort_unstable();
+        self.shared.joined.clone_from(&self.shared.directory);
         Ok(())
     }
 
@@ -416,6 +439,7 @@ impl World for OverlayWorld<'_> {
         if let Err(fault) = self.kernel.run_until(&self.shared, end) {
             self.fault.get_or_insert(fault);
         }
+        self.welcome();
     }
 
     fn is_living(&self, member: NodeIndex) -> bool {
@@ -436,8 +460,7 @@ impl World for OverlayWorld<'_> {
         let since = sent_bytes - std::mem::replace(&mut self.sent_bytes, sent_bytes);
         let directory = &self.shared.directory;
         let count = directory.len();
-        let is_ring = matches!(self.shared.topology, Topology::Ring | Topology::SmallWorld);
-        let (mut right, mut all_right) = (0u64, is_ring);
+        let (mut right, mut all_right) = (0u64, true);
         let (mut links, mut links_max) = (0u64, 0);
         let length = self.shared.config.list_len.min(count.saturating_sub(1));
         for (rank, slot) in directory.iter().enumerate() {
@@ -472,7 +495,7 @@ impl World for OverlayWorld<'_> {
             living: count as u64,
             ring_correct_share: mean(right),
             ring_is_right: all_right,
-            rings: is_ring.then(|| self.rings()),
+            rings: Some(self.rings()),
             links_mean: mean(links),
             links_max,
             bytes_sent_per_member: mean(since),
@@ -614,7 +637,6 @@ impl OverlayWorld<'_> {
                 }
                 traffic.sent += counts.sent;
                 traffic.delivered += counts.delivered;
-                traffic.duplicated += counts.duplicated;
                 traffic.out_of_order += counts.out_of_order;
                 traffic.lost += match flow.kind {
                     // What did not come to whom it should have come, and is not on its way.

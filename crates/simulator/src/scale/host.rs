@@ -4,6 +4,7 @@
 //! Links are simply there once both sides have agreed; that a peer is dead is found out as late
 //! as heartbeats and probes would; frames are never lost between living members, only late.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ struct More {
     sequence: u32,
     /// By origin: the greatest sequence that came, and which of the 64 before it.
     seen: Vec<(u32, u64)>,
+    /// By neighbour: when the last broadcast given to it arrives. Messages keep their order.
+    arrivals: BTreeMap<u32, Timestamp>,
     load: Load,
 }
 
@@ -649,6 +652,12 @@ impl Host {
             return true;
         }
         time = time + shared.delay(me, to.index(), || self.word());
+        if matches!(event, Event::Flood(_)) {
+            let arrivals = &mut self.more.get_or_insert_default().arrivals;
+            let last = arrivals.entry(to.index()).or_default();
+            time = time.max(*last + Duration::from_micros(1));
+            *last = time;
+        }
         at.schedule(to.index(), time, event);
         true
     }
@@ -705,12 +714,16 @@ impl Host {
         };
         let next = now + gap.max(Duration::from_micros(1));
         self.due[index] = if next < flow.end { next } else { NEVER };
-        if now >= flow.start && now < flow.end && self.overlay.is_member() {
+        if now >= flow.start && now < flow.end {
             self.begin(at, index as u8, None, None);
         }
     }
 
     fn begin(&mut self, at: &mut Context<'_, Self>, flow: u8, to: Option<Slot>, word: Option<u64>) {
+        // As a node that has not joined refuses it.
+        if !self.overlay.is_member() {
+            return;
+        }
         let (shared, me) = (at.shared(), at.index());
         let kind = shared.flows[usize::from(flow)].kind;
         let receivers = match kind {
@@ -932,10 +945,7 @@ impl Host {
             self.note(flood)
         };
         match order {
-            Arrival::Repeat => {
-                tally.duplicated += 1;
-                return;
-            }
+            Arrival::Repeat => return,
             Arrival::Late => tally.out_of_order += 1,
             Arrival::InOrder => {}
         }

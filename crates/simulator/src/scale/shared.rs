@@ -61,6 +61,8 @@ pub struct Shared {
     pub tracker: bool,
     /// The living members in order of their places, as of the last change.
     pub directory: Vec<Slot>,
+    /// Those of them that have become members of the ring.
+    pub joined: Vec<Slot>,
     /// Who is dead, by number: read only if `probing`; empty if nobody is.
     pub dead: Vec<bool>,
     /// A message that is to go on to a dead member is given to the next best instead, and counts
@@ -160,7 +162,7 @@ impl Shared {
     /// The living member nearest to a position on either side, `None` if nobody lives.
     #[must_use]
     pub fn responsible(&self, target: u64) -> Option<Slot> {
-        let all = &self.directory;
+        let all = &self.joined;
         let count = all.len();
         let position = circlet_core::ring::Position(target);
         let start = all.partition_point(|member| member.position() < position);
@@ -179,10 +181,10 @@ impl Shared {
     pub fn last_before(&self, target: u64) -> Option<Slot> {
         let position = circlet_core::ring::Position(target);
         let end = self
-            .directory
+            .joined
             .partition_point(|member| member.position() <= position);
-        let before = end.checked_sub(1).map(|at| self.directory[at]);
-        before.or(self.directory.last().copied())
+        let before = end.checked_sub(1).map(|at| self.joined[at]);
+        before.or(self.joined.last().copied())
     }
 
     /// How long a frame takes that is sent again until it arrives, for a source of random words.
@@ -244,8 +246,6 @@ pub struct FlowTally {
     pub delivered: u64,
     /// Messages that got no further: no way, hop limit, a dead receiver; wrong answers.
     pub lost: u64,
-    /// Repeats.
-    pub duplicated: u64,
     /// Receptions of what was sent before something received earlier.
     pub out_of_order: u64,
     /// Links crossed; of a lookup until whoever is responsible.
@@ -316,7 +316,6 @@ impl FlowTally {
         self.expected += other.expected;
         self.delivered += other.delivered;
         self.lost += other.lost;
-        self.duplicated += other.duplicated;
         self.out_of_order += other.out_of_order;
         self.hops.merge(&other.hops);
         self.latency_us.merge(&other.latency_us);
