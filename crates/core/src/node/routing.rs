@@ -152,7 +152,7 @@ impl Node {
         };
         let next = self
             .overlay
-            .next_for_lookup(&self.config, target, self.me, None);
+            .next_for_lookup(&self.config, target, Some(self.me), None);
         if let Some(next) = next.and_then(|next| self.open_link(next)) {
             self.send(next, Channel::Control, lookup);
         }
@@ -164,7 +164,7 @@ impl Node {
         let from = self.peer_of(Some(from_link));
         let next = self
             .overlay
-            .next_for_lookup(&self.config, target, lookup.origin, from)
+            .next_for_lookup(&self.config, target, Some(lookup.origin), from)
             .and_then(|next| self.open_link(next));
         if let Some(next) = next {
             if hops < lookup.hop_limit {

@@ -413,15 +413,41 @@ impl<M: Member> Overlay<M> {
             return;
         }
         let became_member = table.member && !known.is_member();
+        let lists_differ = known.table().is_none_or(|before| {
+            before.successors != table.successors || before.predecessors != table.predecessors
+        });
         known.asked = false;
         self.neighbours.set_table(from, table);
         if !self.is_member() {
             self.ask_to_join(cx);
         }
-        self.refresh(cx);
+        // Most tables tell of somebody's long links, which change nothing here.
+        if became_member
+            || !self.settled
+            || !self.quarantine.is_empty()
+            || (lists_differ && self.is_beside(from))
+        {
+            self.refresh(cx);
+        }
         if became_member {
             cx.out.push(Action::Met { member: from });
         }
+    }
+
+    /// Whether a neighbour is the nearest one on either side, or held to be.
+    fn is_beside(&self, member: M) -> bool {
+        let me = self.me;
+        let is_member = |(_, known): &(M, &Neighbour<M>)| known.is_member();
+        let nearest = [
+            self.neighbours.clockwise(me).find(is_member),
+            self.neighbours.counter_clockwise(me).find(is_member),
+        ];
+        nearest
+            .iter()
+            .flatten()
+            .any(|(nearest, _)| *nearest == member)
+            || self.table.successors.first() == Some(&member)
+            || self.table.predecessors.first() == Some(&member)
     }
 
     /// A neighbour asks what has changed.

@@ -29,14 +29,14 @@ impl<M: Member> Overlay<M> {
             .or_else(|| self.effective_successor())
     }
 
-    /// The neighbour that a lookup of `origin` for `target` goes on to; `None` if this member is
-    /// the one that is responsible.
+    /// The neighbour that a lookup for `target` goes on to; `None` if this member is the one that
+    /// is responsible. If it is somebody other than `asker` that is looked for, it is told so.
     #[must_use]
     pub fn next_for_lookup(
         &self,
         config: &Config,
         target: Position,
-        origin: M,
+        asker: Option<M>,
         from: Option<M>,
     ) -> Option<M> {
         match config.routing {
@@ -46,7 +46,7 @@ impl<M: Member> Overlay<M> {
                 let start = members.partition_point(|member| member.position() < target);
                 self.nearest(config, start, target, from)
                     .filter(|(next, distance)| {
-                        *next != origin && (*distance < own || self.me == origin)
+                        Some(*next) != asker && (*distance < own || Some(self.me) == asker)
                     })
                     .map(|(next, _)| next)
             }

@@ -830,8 +830,10 @@ impl Host {
         let from = (trip.hops > 0).then(|| shared.slot(trip.from));
         let choose = |overlay: &Overlay<Slot>| match trip.errand {
             Errand::Lookup | Errand::FindLongLink => {
-                let (target, origin) = (Position(trip.target), shared.slot(trip.origin));
-                overlay.next_for_lookup(&shared.config, target, origin, from)
+                // A long link leads to somebody else.
+                let asker = (trip.errand == Errand::FindLongLink).then(|| shared.slot(trip.origin));
+                let target = Position(trip.target);
+                overlay.next_for_lookup(&shared.config, target, asker, from)
             }
             Errand::Message | Errand::Found | Errand::FoundLongLink => {
                 let to = Slot::at(trip.target);
