@@ -293,6 +293,7 @@ fn long_links(
                 chosen.extend(drawn);
             }
         }
+        // Chord's.
         LongLinkKind::Fingers => {
             for bit in (0..u64::BITS).rev() {
                 let target = me.position().advance(1 << bit);

@@ -9,7 +9,7 @@ use super::prefetch::prefetch;
 use super::wheel::{Key, Sequence, Wheel};
 
 /// How many events before its own an actor's memory is asked for: enough to hide the latency of
-/// main memory behind the events between, few enough to stay in the first cache. Measured.
+/// main memory behind the events between, few enough to stay in the first cache. Guess.
 const AHEAD: usize = 12;
 /// The same for what [`Actor::prefetch`] asks for.
 const AHEAD_OWN: usize = 6;

@@ -14,6 +14,9 @@ use crate::results::Distribution;
 use crate::scenario::TrafficKind;
 use crate::world::NodeIndex;
 
+/// Members that a newcomer is told of on each side.
+const CONTACTS: usize = 2;
+
 /// Bytes that a packet has around a frame: UDP, IPv4, DTLS 1.2 with AES-GCM, SCTP with one data
 /// chunk (RFC 768, 791, 6347 and 5288, 9260).
 const PACKET_OVERHEAD: usize = 8 + 20 + 37 + 28;
@@ -140,23 +143,18 @@ impl Shared {
         self.dead.get(index as usize).is_some_and(|dead| *dead)
     }
 
-    /// The living members nearest to a place on both sides, the member there left out.
+    /// Whom a tracker tells a newcomer of: the living nearest to its place, some on each side.
     #[must_use]
-    pub fn nearest(&self, slot: Slot, each_side: usize) -> Vec<Slot> {
+    pub fn contacts(&self, slot: Slot) -> Vec<Slot> {
         let all = &self.directory;
-        let count = all.len();
         let start = all.partition_point(|member| *member < slot);
-        let after = (0..count).map(|step| all[(start + step) % count]);
-        let before = (1..=count).map(|step| all[(start + count - step) % count]);
-        let others = |members: &mut dyn Iterator<Item = Slot>| -> Vec<Slot> {
-            members
-                .filter(|member| *member != slot)
-                .take(each_side)
-                .collect()
-        };
-        let mut nearest = others(&mut after.into_iter());
-        nearest.extend(others(&mut before.into_iter()));
-        nearest
+        let (before, after) = all.split_at(start);
+        let clockwise = after.iter().chain(before);
+        let counter_clockwise = before.iter().rev().chain(after.iter().rev());
+        let others = |member: &&Slot| **member != slot;
+        let mut contacts: Vec<_> = clockwise.filter(others).take(CONTACTS).copied().collect();
+        contacts.extend(counter_clockwise.filter(others).take(CONTACTS));
+        contacts
     }
 
     /// The living member nearest to a position on either side, `None` if nobody lives.
