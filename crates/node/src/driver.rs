@@ -25,6 +25,7 @@ use tracing::{debug, trace, warn};
 
 use crate::commands::{CommandRequest, Commands, Lane, Request};
 use crate::dial::Dial;
+use crate::epoch::Epoch;
 use crate::events::{Acknowledgement, EventSender, NodeEvent};
 use crate::handle::Shared;
 use crate::identity::unix_ms;
@@ -113,20 +114,6 @@ struct TrackerConnection {
     is_up: bool,
 }
 
-/// When a core has its time zero. By tokio's clock, as all timers are: a test may pause it.
-#[derive(Clone, Copy)]
-struct Epoch(Instant);
-
-impl Epoch {
-    fn now(self) -> Timestamp {
-        Timestamp::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
-    fn instant(self, timestamp: Timestamp) -> Instant {
-        self.0 + Duration::from_micros(timestamp.as_micros())
-    }
-}
-
 impl Driver {
     /// The driver of a core whose time is zero now.
     pub(crate) fn new(
@@ -142,7 +129,7 @@ impl Driver {
         let (tracker_events, tracker_inbox) = mpsc::channel(TRACKER_EVENTS);
         Self {
             core,
-            epoch: Epoch(Instant::now()),
+            epoch: Epoch::begin(),
             shared,
             transport,
             links: BTreeMap::new(),

@@ -76,6 +76,7 @@ mod builder;
 mod commands;
 mod dial;
 mod driver;
+mod epoch;
 mod events;
 mod handle;
 mod identity;
