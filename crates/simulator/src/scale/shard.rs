@@ -53,7 +53,8 @@ pub(super) struct Shard<A: Actor> {
     pub(super) fault: Option<(Key, BadSchedule)>,
 }
 
-/// An actor, with the kernel's own state of it.
+/// An actor, with the kernel's own state of it, from the beginning of a cache line on.
+#[repr(C, align(64))]
 pub(super) struct Slot<A> {
     sequence: Sequence,
     pub(super) actor: A,

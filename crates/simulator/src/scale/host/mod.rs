@@ -13,7 +13,7 @@ use std::mem;
 use std::time::Duration;
 
 use circlet_core::Timestamp;
-use circlet_core::overlay::{Action, Context as Surroundings, Message, Overlay};
+use circlet_core::overlay::{Action, Context as Surroundings, Message, Neighbour, Overlay};
 
 use crate::random::{mix, scale};
 use crate::scale::event::{Errand, Event, LinkNews, Order, Trip};
@@ -32,10 +32,10 @@ const NEVER: Timestamp = Timestamp::MAX;
 pub struct Host {
     /// The state of SplitMix64.
     random: u64,
-    /// When it is going to be woken, if at all.
-    wake: Timestamp,
     state: State,
     overlay: Overlay<Slot>,
+    /// When it is going to be woken, if at all.
+    wake: Timestamp,
     /// When each flow has something to send next, unless it is the scenario that says so.
     due: Box<[Timestamp]>,
     /// What few of them need.
@@ -100,7 +100,8 @@ impl Actor for Host {
     type Shared = Shared;
     type Tally = Tally;
 
-    /// Random numbers, timer, and of the overlay what routing looks at.
+    /// The first two lines: random numbers, state, and of the overlay what routing looks at, and
+    /// its timers.
     const HOT_BYTES: usize = 128;
 
     fn on_event(&mut self, event: Event, at: &mut Context<'_, Self>) {
@@ -282,7 +283,8 @@ impl Host {
     fn on_message(&mut self, at: &mut Context<'_, Self>, from: u32, message: Message<Slot>) {
         let from = at.shared().slot(from);
         // A frame that overtook the news that the link is up.
-        if let Some(attempt) = self.take_attempt(from, None)
+        if !self.overlay.neighbour(from).is_some_and(Neighbour::is_open)
+            && let Some(attempt) = self.take_attempt(from, None)
             && !attempt.own
         {
             self.opened(at, from);
