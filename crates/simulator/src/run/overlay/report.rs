@@ -14,7 +14,8 @@ impl OverlayWorld<'_> {
     /// How many rings the successors form, the first living one of each member's list (Zave 2017,
     /// "best successor").
     pub(super) fn rings(&self) -> u64 {
-        let directory = &self.shared.directory;
+        // Who comes back is in others' lists before it has joined again.
+        let directory = &self.shared.joined;
         let next: Vec<_> = directory
             .iter()
             .map(|slot| {
