@@ -58,7 +58,7 @@
 //!     topology: Topology::SmallWorld,
 //!     trackers: 0,
 //! };
-//! let mut rng = forbid(unsafe_code)oshiro256PlusPlus::seed_from_u64(1);
+//! let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
 //! let now = Timestamp::ZERO;
 //! let mut node = Node::new(Config::default(), membership, &mut rng, now);
 //! node.handle(now, Input::WallClock { unix_ms: 1_800_000_000_000 })?;
