@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use circlet_core::Timestamp;
 use circlet_core::identity::NodeId;
 use circlet_core::node::{
     Channel, Command, Event, Input, InputError, LinkId, Node as Core, Output, TrackerId,

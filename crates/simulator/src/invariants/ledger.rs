@@ -1,9 +1,9 @@
 //! What the applications sent and got: what the invariants of messages look at.
 //!
 //! It is told of every command and every event as they happen, and has each judged at once by
-//! the invariant that it may break: [received as sent](super::sent), [once](super::once), [in
-//! order](super::order), [one outcome](super::outcomes). [Nothing lost](super::nothing_lost) is
-//! judged in the end.
+//! the invariant that it may break: [received as sent](super::sent), [delivered once](super::once),
+//! [in order](super::order), [one outcome](super::outcomes). [Nothing lost](super::nothing_lost)
+//! is judged in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

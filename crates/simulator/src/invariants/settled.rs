@@ -3,7 +3,7 @@
 //! Zave's invariant is inductive in a model where a join is one step, no failure may break the
 //! invariant, and everybody can talk to everybody. Here messages are in flight, faults are
 //! random, and pairs and partitions are cut. So [a living successor](super::live_successor),
-//! [principals](super::principals) and [one ordered ring](super::one_ring) are demanded of
+//! [enough principals](super::principals) and [one ordered ring](super::one_ring) are demanded of
 //! *settled* members: those of whom all three were true once, some time after they had joined
 //! and after the network last changed. What the members do must keep it true. Nobody is settled
 //! any more
