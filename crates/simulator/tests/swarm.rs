@@ -11,7 +11,7 @@ use circlet_simulator::seeds;
 use circlet_simulator::swarm::{self, Plan, ShrinkLimits, SwarmOptions, execute, execute_traced};
 
 /// How many seeds run by default: about a minute on two cores.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 500;
 
 #[test]
 fn no_seed_of_the_swarm_fails() {
