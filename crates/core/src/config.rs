@@ -2,8 +2,11 @@
 
 use core::time::Duration;
 
+use serde::Deserialize;
+
 /// Which way round the ring messages go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Routing {
     /// To whoever is nearest to the receiver, on either side.
     #[default]

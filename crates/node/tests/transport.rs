@@ -401,7 +401,7 @@ async fn twenty_links_are_set_up_one_after_the_other() {
 }
 
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, not a check: prints figures with --ignored --nocapture"]
 async fn close_time() {
     let mut times = Vec::new();
     for _ in 0..20 {
@@ -418,7 +418,7 @@ async fn close_time() {
 }
 
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, not a check: prints figures with --ignored --nocapture"]
 async fn round_trip() {
     let mut pair = Pair::connect(&loopback()).await;
     for channel in [Channel::Control, Channel::Messages] {
@@ -439,7 +439,7 @@ async fn round_trip() {
 /// Resident memory and processor time of links that nothing is sent on.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, not a check: prints figures with --ignored --nocapture"]
 async fn idle() {
     const PAIRS: usize = 100;
     let resident_kb = || {
@@ -480,7 +480,7 @@ async fn idle() {
 }
 
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, not a check: prints figures with --ignored --nocapture"]
 async fn throughput() {
     for size in [100, 1024, 1160, 16240, 16384, MAX_FRAME] {
         let mut pair = Pair::connect(&loopback()).await;

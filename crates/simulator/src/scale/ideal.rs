@@ -15,17 +15,7 @@ use super::shared::Shared;
 use super::slot::Slot;
 use super::wheel::SOURCE_BITS;
 use crate::random::{mix, scale};
-
-/// How long links are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LongLinkKind {
-    /// At harmonic distances (Symphony, USITS 2003, section 3.1).
-    #[default]
-    Harmonic,
-    /// The successor of each position half, a quarter, an eighth and so on of the ring away
-    /// (Chord, ToN 2003, section IV).
-    Fingers,
-}
+use crate::scenario::LongLinkKind;
 
 /// Draws for one long link before it is left out.
 const MAX_DRAWS: u32 = 16;

@@ -18,8 +18,8 @@ mod windows;
 
 pub use event::{Event, Order};
 pub use host::{Host, Load, State};
+pub use ideal::overlays;
 pub(crate) use ideal::random_of;
-pub use ideal::{LongLinkKind, overlays};
 pub use shared::{Flow, FlowKind, FlowTally, Shared, Tally};
 pub use slot::Slot;
 pub(crate) use windows::thread_cpu_time;

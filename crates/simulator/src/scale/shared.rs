@@ -88,10 +88,6 @@ pub struct Flow {
     pub by_all: bool,
     /// The time between two of one sender.
     pub gap: Duration,
-    /// Whether gaps are drawn from an exponential distribution.
-    pub poisson: bool,
-    /// From when.
-    pub start: Timestamp,
     /// Until when.
     pub end: Timestamp,
     /// Bytes of each message.
@@ -221,14 +217,6 @@ impl Shared {
 pub struct Tally {
     /// By flow.
     pub flows: Vec<FlowTally>,
-    /// Newcomers that became members.
-    pub joined: u64,
-    /// Links that opened.
-    pub opened: u64,
-    /// Attempts that did not become a link.
-    pub failed: u64,
-    /// Messages that an uplink had no room for.
-    pub overflowed: u64,
     /// Room for what an overlay wants done, kept to save allocations.
     pub(super) scratch: Vec<Action<Slot>>,
 }
@@ -268,10 +256,6 @@ impl Tally {
 
     /// Adds what another thread has counted.
     pub fn merge(&mut self, other: &Self) {
-        self.joined += other.joined;
-        self.opened += other.opened;
-        self.failed += other.failed;
-        self.overflowed += other.overflowed;
         for (index, theirs) in other.flows.iter().enumerate() {
             self.flow(u8::try_from(index).unwrap_or(u8::MAX))
                 .merge(theirs);

@@ -34,7 +34,7 @@ pub use error::ScenarioError;
 pub use faults::{Amount, Choice, Fault, FaultKind, Victims};
 pub use files::Files;
 pub use measure::{Expect, Measure, Published};
-pub use overlay::{LongLinkKind, MAX_NODES_FULL, MAX_NODES_OVERLAY, Overlay, Routing, Start};
+pub use overlay::{LongLinkKind, MAX_NODES_FULL, MAX_NODES_OVERLAY, Overlay, Start};
 pub use population::{Arrivals, Departures, Sessions, Window};
 pub use room::{Room, RoomMember};
 pub use traffic::{MIN_BYTES, Spacing, Traffic, TrafficKind, Who};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use circlet_core::{Config, Topology};
+use circlet_core::{Config, Routing, Topology};
 use serde::Deserialize;
 
 use super::files::Files;
@@ -29,10 +29,6 @@ pub struct Overlay {
     pub config: Config,
     /// How long links are chosen.
     pub long_link_kind: LongLinkKind,
-    /// Which ways round the ring messages may take.
-    pub routing: Routing,
-    /// Whether routing looks into the neighbours' tables.
-    pub lookahead: bool,
     /// Whether the overlay is kept up: the dead are found out, and the ring is stabilized.
     pub maintained: bool,
     /// Whether a dead neighbour is noticed, by a timeout, by whoever gives it a message, which
@@ -65,17 +61,6 @@ pub enum LongLinkKind {
     Harmonic,
     /// At distances that are powers of two (Chord, ToN 2003).
     Fingers,
-}
-
-/// Which ways round the ring messages may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Routing {
-    /// The shorter one.
-    #[default]
-    BothWays,
-    /// Clockwise only, as in Chord.
-    Clockwise,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,8 +124,6 @@ impl OverlayTable {
             start,
             config,
             long_link_kind: self.long_link_kind,
-            routing: self.routing,
-            lookahead: self.lookahead.unwrap_or(true),
             maintained: self.maintained.unwrap_or(true),
             acknowledged_hops: self.acknowledged_hops,
             hub: u32::try_from(hub).unwrap_or(u32::MAX),
@@ -196,7 +179,11 @@ impl OverlayTable {
     }
 
     fn config(&self, key: &Key, timing: &TimingTable) -> Result<Config, Wrong> {
-        let mut config = Config::default();
+        let mut config = Config {
+            routing: self.routing,
+            lookahead: self.lookahead.unwrap_or(true),
+            ..Config::default()
+        };
         let sizes: [(&'static str, Option<u64>, u64, u64, &mut usize); 5] = [
             ("ring_links", self.ring_links, 1, 64, &mut config.ring_links),
             ("long_links", self.long_links, 0, 64, &mut config.long_links),

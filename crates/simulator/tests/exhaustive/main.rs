@@ -263,7 +263,7 @@ fn a_crash_and_all_that_goes_on_besides() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "the larger bounds of docs/SIMULATION.md, a minute long: run with --ignored"]
 fn more_of_everything() {
     let budget = Budget {
         overtakings: 1,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use circlet_core::overlay::{Neighbour, Overlay};
 use circlet_core::ring::Member as _;
-use circlet_core::{Config, Timestamp, Topology};
+use circlet_core::{Timestamp, Topology};
 
 use crate::network::TrackerReach;
 use crate::results::{
@@ -17,10 +17,8 @@ use crate::results::{
 };
 use crate::run::world::{Send, Stop, World};
 use crate::scale::kernel::{BadSchedule, Effort, Kernel};
-use crate::scale::{
-    Event, Flow, FlowKind, Host, LongLinkKind, Order, Shared, Slot, State, overlays, random_of,
-};
-use crate::scenario::{self, Scenario, Start, TrafficKind, Who};
+use crate::scale::{Event, Flow, FlowKind, Host, Order, Shared, Slot, State, overlays, random_of};
+use crate::scenario::{Scenario, Start, TrafficKind, Who};
 use crate::world::NodeIndex;
 
 /// Members above which the graph is neither measured nor drawn: it would take more memory than
@@ -71,14 +69,7 @@ impl<'a> OverlayWorld<'a> {
         let network = &scenario.network;
         let shared = Shared {
             seed: scenario.seed,
-            config: Config {
-                lookahead: scenario.overlay.lookahead,
-                routing: match scenario.overlay.routing {
-                    scenario::Routing::BothWays => circlet_core::Routing::BothWays,
-                    scenario::Routing::Clockwise => circlet_core::Routing::Clockwise,
-                },
-                ..scenario.overlay.config.clone()
-            },
+            config: scenario.overlay.config.clone(),
             topology: scenario.overlay.topology,
             hub: scenario.overlay.hub,
             latency: network.latency.clone(),
@@ -197,7 +188,9 @@ impl<'a> OverlayWorld<'a> {
 
     fn total_sent_bytes(&self) -> u64 {
         if self.shared.measure_load {
-            self.kernel.actors().map(|host| host.load().sent).sum()
+            let now = self.kernel.now();
+            let hosts = self.kernel.actors();
+            hosts.map(|host| host.load(&self.shared, now).sent).sum()
         } else {
             0
         }
@@ -283,8 +276,6 @@ fn flows(scenario: &Scenario) -> Result<Vec<Flow>, String> {
             class: TrafficKind::Lookup,
             by_all: true,
             gap: scenario.overlay.config.stabilize,
-            poisson: false,
-            start: Timestamp::ZERO,
             end,
             bytes: 0,
             checked: false,
@@ -304,8 +295,6 @@ fn flows(scenario: &Scenario) -> Result<Vec<Flow>, String> {
             class: traffic.kind,
             by_all: false,
             gap: traffic.gap,
-            poisson: false,
-            start: Timestamp::ZERO,
             end,
             bytes: traffic.bytes,
             checked: kind == FlowKind::Lookup,
@@ -336,13 +325,8 @@ impl World for OverlayWorld<'_> {
 
     fn begin(&mut self, _stop: &Stop) -> Result<(), String> {
         let count = self.scenario.overlay.nodes;
-        // Symphony's, or Chord's.
-        let kind = match self.scenario.overlay.long_link_kind {
-            scenario::LongLinkKind::Harmonic => LongLinkKind::Harmonic,
-            scenario::LongLinkKind::Fingers => LongLinkKind::Fingers,
-        };
         self.kernel.reserve(count as usize);
-        for overlay in overlays(&self.shared, count, kind) {
+        for overlay in overlays(&self.shared, count, self.scenario.overlay.long_link_kind) {
             add(&mut self.kernel, &mut self.lives, &self.shared, overlay);
         }
         self.shared.directory = (0..count).map(|index| self.shared.slot(index)).collect();
@@ -511,7 +495,8 @@ impl World for OverlayWorld<'_> {
         }
         for (index, life) in (0..).zip(&mut self.lives) {
             if let Some(host) = self.kernel.actor(index) {
-                life.before = (host.load().sent, host.load().received);
+                let load = host.load(&self.shared, self.measured_since);
+                life.before = (load.sent, load.received);
             }
         }
     }

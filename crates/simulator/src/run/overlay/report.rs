@@ -62,8 +62,8 @@ impl OverlayWorld<'_> {
                 traffic.delivered += counts.delivered;
                 traffic.out_of_order += counts.out_of_order;
                 traffic.lost += match flow.kind {
-                    // What did not come to whom it should have come, and is not on its way.
-                    FlowKind::Broadcast => 0,
+                    // Whoever has not got it by the end.
+                    FlowKind::Broadcast => counts.expected.saturating_sub(counts.delivered),
                     FlowKind::Lookup | FlowKind::Unicast => counts.lost,
                 };
                 traffic.expected += match flow.kind {
@@ -129,7 +129,8 @@ impl OverlayWorld<'_> {
     pub(super) fn row(&self, origin: Timestamp, index: u32) -> Option<MemberRow> {
         let host = self.kernel.actor(index)?;
         let life = self.lives.get(index as usize).copied().unwrap_or_default();
-        let (load, now) = (host.load(), self.kernel.now());
+        let now = self.kernel.now();
+        let load = host.load(&self.shared, now);
         let lived = life
             .ended
             .unwrap_or(now)

@@ -7,8 +7,7 @@ use circlet_core::overlay::{Neighbour, Overlay};
 use circlet_core::ring::Position;
 
 use super::network::Class;
-use super::{Host, NEVER, bytes_of, micros};
-use crate::random::scale;
+use super::{Host, NEVER, bytes_of};
 use crate::scale::event::{Errand, Event, Flood, Trip, micros_since, ticks};
 use crate::scale::kernel::Context;
 use crate::scale::shared::{FlowKind, Shared};
@@ -18,16 +17,9 @@ impl Host {
     pub(super) fn on_flow_due(&mut self, at: &mut Context<'_, Self>, index: usize) {
         let (shared, now) = (at.shared(), at.now());
         let flow = &shared.flows[index];
-        let gap = if flow.poisson {
-            let share = (self.word() >> 11) as f64 / (1u64 << 53) as f64;
-            let factor = -libm::log(1.0 - share);
-            Duration::from_micros((micros(flow.gap) as f64 * factor) as u64)
-        } else {
-            flow.gap
-        };
-        let next = now + gap.max(Duration::from_micros(1));
+        let next = now + flow.gap.max(Duration::from_micros(1));
         self.due[index] = if next < flow.end { next } else { NEVER };
-        if now >= flow.start && now < flow.end {
+        if now < flow.end {
             self.begin(at, index as u8, None, None);
         }
     }
@@ -71,7 +63,6 @@ impl Host {
                 self.on_trip(trip(target, Errand::Lookup), at);
             }
             FlowKind::Unicast => {
-                let to = to.or_else(|| self.anybody(shared));
                 if let Some(to) = to {
                     self.on_trip(trip(position(to), Errand::Message), at);
                 }
@@ -89,19 +80,6 @@ impl Host {
                 };
                 self.pass_on(at, flood);
             }
-        }
-    }
-
-    /// Another living member at random.
-    pub(super) fn anybody(&mut self, shared: &Shared) -> Option<Slot> {
-        let others = shared.directory.len().checked_sub(1).filter(|n| *n > 0)?;
-        let chosen = shared.directory[scale(self.word(), others as u64) as usize];
-        let last = shared.directory.last().copied();
-        // The last one stands in for this member itself.
-        if chosen == self.overlay.me() {
-            last
-        } else {
-            Some(chosen)
         }
     }
 

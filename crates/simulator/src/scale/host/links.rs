@@ -64,7 +64,6 @@ impl Host {
             }
             LinkNews::Refuse | LinkNews::TimedOut => {
                 if self.take_attempt(peer, Some(number)).is_some() {
-                    at.tally().failed += 1;
                     self.tell(at, |overlay, cx| overlay.on_failed(cx, peer));
                 }
             }
@@ -132,7 +131,6 @@ impl Host {
     }
 
     pub(super) fn opened(&mut self, at: &mut Context<'_, Self>, peer: Slot) {
-        at.tally().opened += 1;
         self.tell(at, |overlay, cx| overlay.on_opened(cx, peer));
     }
 

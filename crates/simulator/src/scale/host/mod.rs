@@ -1,5 +1,6 @@
 //! The host of one member: brings what happens to its overlay, and what that wants done to the
-//! network. It decides nothing about the protocol.
+//! network. It decides nothing about the protocol; of signalling, which overlays know nothing of,
+//! it imitates what the nodes do: attempts that time out, and who gives way when both offer.
 //!
 //! Links are simply there once both sides have agreed; that a peer is dead is found out as late
 //! as heartbeats and probes would; frames are never lost between living members, only late.
@@ -193,11 +194,10 @@ impl Host {
         if !flow.by_all {
             return NEVER;
         }
-        let begin = flow.start.max(now);
-        let in_step = !flow.poisson && flow.gap == shared.config.stabilize;
+        let in_step = flow.gap == shared.config.stabilize;
         match self.overlay.poll_timeout() {
-            Some((at, _)) if in_step && at >= begin => at,
-            _ => begin + Duration::from_micros(scale(self.word(), micros(flow.gap))),
+            Some((at, _)) if in_step && at >= now => at,
+            _ => now + Duration::from_micros(scale(self.word(), micros(flow.gap))),
         }
     }
 }
@@ -216,10 +216,18 @@ impl Host {
         self.state
     }
 
-    /// What its links carried, as far as that is measured.
+    /// What its links have carried by now, as far as that is measured; what still waits in the
+    /// uplink is not in it.
     #[must_use]
-    pub fn load(&self) -> Load {
-        self.more.as_ref().map(|more| more.load).unwrap_or_default()
+    pub fn load(&self, shared: &Shared, now: Timestamp) -> Load {
+        let mut load = self.more.as_ref().map(|more| more.load).unwrap_or_default();
+        if let Some(bandwidth) = shared.uplink {
+            let waits = micros(load.uplink_busy.since(now));
+            load.sent = load
+                .sent
+                .saturating_sub(waits.saturating_mul(bandwidth) / 1_000_000);
+        }
+        load
     }
 }
 
@@ -268,8 +276,7 @@ impl Host {
                 };
                 self.on_trip(trip, at);
             }
-            Action::Joined => at.tally().joined += 1,
-            Action::Met { .. } => {}
+            Action::Joined | Action::Met { .. } => {}
             Action::Ask => {
                 let shared = at.shared();
                 if shared.tracker {

@@ -89,7 +89,6 @@ impl Host {
                 let waits = load.uplink_busy.since(time);
                 let most = occupancy(shared.config.link_queue, bandwidth);
                 if class == Class::Message && waits > most {
-                    at.tally().overflowed += 1;
                     return false;
                 }
                 let busy = load.uplink_busy.max(time) + occupancy(bytes, bandwidth);
