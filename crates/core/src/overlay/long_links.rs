@@ -122,7 +122,9 @@ impl<M: Member> Overlay<M> {
             .neighbours
             .iter()
             .find(|(_, known)| {
-                known.mine.long && known.drawn_at > 0 && known.drawn_at.abs_diff(scale) > STEPS
+                known.mine.has(Wish::Long)
+                    && known.drawn_at > 0
+                    && known.drawn_at.abs_diff(scale) > STEPS
             })
             .map(|(member, _)| member);
         if let Some(member) = outdated {

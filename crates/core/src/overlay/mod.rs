@@ -29,6 +29,7 @@ mod quarantine;
 mod routing;
 mod state;
 mod table;
+mod wishes;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -262,7 +263,11 @@ impl<M: Member> Overlay<M> {
         let drawn_at = overlay.scale(list_len);
         overlay.neighbours = Neighbours::of(neighbours.into_iter().map(|standing| {
             let mut known = Neighbour::standing(standing.table, standing.mine, standing.theirs);
-            known.drawn_at = if standing.mine.long { drawn_at } else { 0 };
+            known.drawn_at = if standing.mine.has(Wish::Long) {
+                drawn_at
+            } else {
+                0
+            };
             (standing.member, known)
         }));
         overlay
@@ -317,7 +322,7 @@ impl<M: Member> Overlay<M> {
     pub fn own_long(&self) -> impl Iterator<Item = M> {
         self.neighbours
             .iter()
-            .filter(|(_, known)| known.mine.long)
+            .filter(|(_, known)| known.mine.has(Wish::Long))
             .map(|(member, _)| member)
     }
 
@@ -395,15 +400,6 @@ impl<M: Member> Overlay<M> {
         self.quarantine.lift(member);
     }
 
-    /// Whether there is room for a link that a neighbour wants.
-    #[must_use]
-    pub fn accepts(&self, cx: &Context<'_, M>, wish: Wish) -> bool {
-        let is_long = |(_, known): &(M, &Neighbour<M>)| known.theirs.long && !known.mine.ring;
-        let accepted_long = self.neighbours.iter().filter(is_long).count();
-        self.neighbours.len() < cx.config.max_links
-            && (wish == Wish::Ring || accepted_long < cx.config.accepted_long_links())
-    }
-
     /// A neighbour has begun an attempt.
     pub fn on_offered(&mut self, member: M, wish: Wish) {
         let known = Neighbour::new(Want::NOTHING, Want::of(wish));
@@ -429,7 +425,7 @@ impl<M: Member> Overlay<M> {
         self.quarantine
             .add_failure(member, cx.now, first, cx.config.quarantine);
         self.links_changed(cx);
-        if known.is_some_and(|known| known.mine.long) {
+        if known.is_some_and(|known| known.mine.has(Wish::Long)) {
             self.draw_long_link(cx);
         }
         if !self.is_member() {
@@ -493,98 +489,6 @@ impl<M: Member> Overlay<M> {
         self.arm_linger();
         self.settled = false;
         self.neighbours.remove(member)
-    }
-
-    /// Begins an attempt to link with `member`, unless there is a link or no way to begin.
-    fn want_link(&mut self, cx: &mut Context<'_, M>, member: M, wish: Wish) -> bool {
-        if member == self.me
-            || self.neighbours.contains(member)
-            || !cx.can_connect
-            || self.neighbours.len() >= cx.config.max_links
-        {
-            return false;
-        }
-        let known = Neighbour::new(Want::of(wish), Want::NOTHING);
-        self.neighbours.insert(member, known);
-        cx.out.push(Action::Open { to: member, wish });
-        true
-    }
-
-    /// Says what this member wants its links for.
-    fn update_wants(&mut self, cx: &mut Context<'_, M>, ring: &[M]) {
-        let changed: Vec<_> = self
-            .neighbours
-            .iter_mut()
-            .filter_map(|(member, known)| {
-                let wants = ring.contains(&member);
-                (core::mem::replace(&mut known.mine.ring, wants) != wants).then_some(member)
-            })
-            .collect();
-        for member in changed {
-            self.want_changed(cx, member);
-        }
-    }
-
-    fn set_long(&mut self, cx: &mut Context<'_, M>, member: M, long: bool) {
-        if let Some(known) = self.neighbours.get_mut(member)
-            && known.mine.long != long
-        {
-            known.mine.long = long;
-            self.want_changed(cx, member);
-        }
-    }
-
-    fn want_changed(&mut self, cx: &mut Context<'_, M>, member: M) {
-        if let Some(known) = self.neighbours.get(member).filter(|known| known.is_open()) {
-            cx.send(member, Message::Want(known.mine));
-        }
-        self.check_linger(cx, member);
-    }
-
-    fn on_want(&mut self, cx: &mut Context<'_, M>, from: M, want: Want) {
-        if let Some(known) = self.neighbours.get_mut(from) {
-            known.theirs = want;
-        }
-        self.check_linger(cx, from);
-    }
-
-    /// Keeps a link that neither side wants for a while only. A ring link that has become one
-    /// long link of others too many is closed as if it had been asked for now.
-    fn check_linger(&mut self, cx: &mut Context<'_, M>, member: M) {
-        let Some(known) = self.neighbours.get(member) else {
-            return;
-        };
-        let surplus = || self.neighbours.accepted_long() > cx.config.accepted_long_links();
-        if known.is_open() && known.is_accepted_long() && surplus() {
-            return cx.out.push(Action::Close { to: member });
-        }
-        let unwanted = known.is_open() && !known.mine.anything() && !known.theirs.anything();
-        let at = self
-            .lingering
-            .iter()
-            .position(|(lingering, _)| *lingering == member);
-        match (unwanted, at) {
-            (true, None) => self.lingering.push((member, cx.now + cx.config.linger)),
-            (false, Some(at)) => {
-                self.lingering.remove(at);
-            }
-            _ => return,
-        }
-        self.arm_linger();
-    }
-
-    fn on_linger_timer(&mut self, cx: &mut Context<'_, M>) {
-        for (member, _) in self.lingering.extract_if(.., |(_, until)| *until <= cx.now) {
-            if self.neighbours.is_open(member) {
-                cx.out.push(Action::Close { to: member });
-            }
-        }
-        self.arm_linger();
-    }
-
-    fn arm_linger(&mut self) {
-        let first = self.lingering.iter().map(|(_, until)| *until).min();
-        self.timers.linger = first.unwrap_or(NEVER);
     }
 
     fn list(&self, side: Side) -> &[M] {

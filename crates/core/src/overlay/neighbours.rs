@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::table::Table;
 use crate::ring::Member;
-use crate::wire::Want;
+use crate::wire::{Want, Wish};
 
 /// How far a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +110,12 @@ impl<M> Neighbour<M> {
     /// Whether the link is a long link of the neighbour's and nothing else.
     #[must_use]
     pub const fn is_accepted_long(&self) -> bool {
-        self.theirs.long && !self.theirs.ring && !self.mine.long && !self.mine.ring
+        self.is_only_for(Wish::Long)
+    }
+
+    /// Whether the neighbour wants the link for this and nothing else, and this member does not.
+    const fn is_only_for(&self, wish: Wish) -> bool {
+        !self.mine.anything() && self.theirs.has(wish) && !self.theirs.has(Wish::Ring)
     }
 
     pub(super) fn version(&self) -> u64 {

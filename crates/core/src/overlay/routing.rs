@@ -9,6 +9,7 @@ use super::Overlay;
 use super::neighbours::Neighbour;
 use crate::config::{Config, Routing};
 use crate::ring::{Member, Position};
+use crate::wire::Wish;
 
 impl<M: Member> Overlay<M> {
     /// The neighbour that something for `to` goes on to; `from` is the one it came from.
@@ -163,7 +164,9 @@ impl<M: Member> Overlay<M> {
         self.neighbours
             .iter()
             .filter(|(_, known)| known.is_member() && !known.is_suspect())
-            .filter(|(member, known)| known.mine.long || self.successors().contains(member))
+            .filter(|(member, known)| {
+                known.mine.has(Wish::Long) || self.successors().contains(member)
+            })
             .map(|(member, _)| member)
             .filter(|member| (1..=reach).contains(&away(*member)))
             .max_by_key(|member| away(*member))

@@ -310,7 +310,7 @@ impl From<Frame> for FrameBuf {
 mod tests {
     use super::*;
     use crate::identity::{Identity, Incarnation, NodeId, Signature};
-    use crate::wire::{ByeReason, LookupReply, NodeKind, Places, ReliableAck};
+    use crate::wire::{ByeReason, LookupReply, NodeKind, Places, ReliableAck, Wish};
     use alloc::vec;
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{Rng, RngExt, SeedableRng};
@@ -351,10 +351,7 @@ mod tests {
                 successors: places(),
                 predecessors: Places::default(),
             }),
-            Head::Want(Want {
-                ring: true,
-                long: false,
-            }),
+            Head::Want(Want::of(Wish::Ring).and(Want::of(Wish::Direct))),
             Head::Join(Join {
                 unreachable: places(),
             }),

@@ -85,35 +85,45 @@ pub struct Bye {
     pub predecessors: Places,
 }
 
-/// What the sender wants this link for: kept while either side wants it.
+/// What the sender wants this link for, a bit for each wish: kept while either side wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Want {
-    /// As a ring link.
-    pub ring: bool,
-    /// As its own long link.
-    pub long: bool,
-}
+pub struct Want(u8);
 
 impl Want {
     /// The link is not wanted.
-    pub const NOTHING: Self = Self {
-        ring: false,
-        long: false,
-    };
+    pub const NOTHING: Self = Self(0);
 
     /// What a new link is wanted for.
     #[must_use]
     pub const fn of(wish: Wish) -> Self {
-        Self {
-            ring: matches!(wish, Wish::Ring),
-            long: matches!(wish, Wish::Long),
-        }
+        Self(1 << wish as u8)
     }
 
-    /// Whether the link is wanted at all.
+    /// This, and what `other` wants.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the link is wanted for this.
+    #[must_use]
+    pub const fn has(self, wish: Wish) -> bool {
+        self.0 & Self::of(wish).0 != 0
+    }
+
+    /// Whether the link is wanted at all: for something that a later version knows, too.
     #[must_use]
     pub const fn anything(self) -> bool {
-        self.ring || self.long
+        self.0 != 0
+    }
+
+    /// Wants the link for this, or no longer; says whether that is news.
+    pub const fn set(&mut self, wish: Wish, wanted: bool) -> bool {
+        let is_news = self.has(wish) != wanted;
+        if is_news {
+            self.0 ^= Self::of(wish).0;
+        }
+        is_news
     }
 }
 

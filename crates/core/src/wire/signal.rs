@@ -58,6 +58,20 @@ pub enum Wish {
     Ring,
     /// As a long link.
     Long,
+    /// For its own sake: with everybody in a mesh, with the hub in a star.
+    Direct,
+}
+
+impl Wish {
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Long => "long",
+            Self::Direct => "direct",
+        }
+    }
 }
 
 /// Why an offer is turned down.
@@ -157,10 +171,7 @@ impl SignalBody {
                 topology,
             } => {
                 text(Some(sdp));
-                text(Some(match wish {
-                    Wish::Ring => "ring",
-                    Wish::Long => "long",
-                }));
+                text(Some(wish.name()));
                 text(Some(topology.name()));
             }
             Signal::Answer { sdp } => text(Some(sdp)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use circlet_core::overlay::{List, Overlay, Standing, Table, harmonic_distance};
 use circlet_core::ring::{Member, Position};
-use circlet_core::wire::{MAX_LIST, Want};
+use circlet_core::wire::{MAX_LIST, Want, Wish};
 use circlet_core::{Timestamp, Topology};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -141,17 +141,18 @@ impl Link {
     }
 
     const fn mine(self) -> Want {
-        Want {
-            ring: self.0 & MINE_RING != 0,
-            long: self.0 & MINE_LONG != 0,
-        }
+        self.want(MINE_RING, MINE_LONG)
     }
 
     const fn theirs(self) -> Want {
-        Want {
-            ring: self.0 & THEIRS_RING != 0,
-            long: self.0 & THEIRS_LONG != 0,
-        }
+        self.want(THEIRS_RING, THEIRS_LONG)
+    }
+
+    const fn want(self, ring: u32, long: u32) -> Want {
+        let mut want = Want::NOTHING;
+        want.set(Wish::Ring, self.0 & ring != 0);
+        want.set(Wish::Long, self.0 & long != 0);
+        want
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use circlet_core::overlay::{Neighbour, Overlay};
 use circlet_core::ring::Member as _;
+use circlet_core::wire::Wish;
 use circlet_core::{Timestamp, Topology};
 
 use crate::network::TrackerReach;
@@ -519,7 +520,7 @@ impl World for OverlayWorld<'_> {
                     .and_then(|other| other.neighbour(slot))
                     .is_some_and(Neighbour::is_open);
                 if from < to || !both {
-                    let ring = known.mine().ring || known.theirs().ring;
+                    let ring = known.mine().and(*known.theirs()).has(Wish::Ring);
                     let kind = if ring { LinkKind::Ring } else { LinkKind::Long };
                     links.push(DrawnLink { from, to, kind });
                 }
