@@ -270,6 +270,44 @@ fn check(flag: &Arg, values: &[String]) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::args::NodeArgs;
+    use circlet_fuzz::{corpus, fuzz_text};
+
+    #[test]
+    fn fuzz_configuration() {
+        let words = [
+            "[",
+            "]",
+            "=",
+            "\n",
+            "'",
+            "\"",
+            "{}",
+            "nan",
+            "[node]\n",
+            "verbose = ",
+            "room = ",
+            "tracker = [",
+            "1979-05-27",
+        ];
+        let command = declared();
+        fuzz_text(
+            corpus!("config"),
+            2_000,
+            &words,
+            |text| match Settings::parse(text, &command) {
+                Ok(settings) => {
+                    // What stands beneath may still be refused as a whole.
+                    let beneath = settings.beneath(command.clone());
+                    let _ = beneath.try_get_matches_from(["circlet", "node"]);
+                }
+                Err(wrong) => assert!(
+                    wrong.at <= text.len() && !wrong.why.contains('\n'),
+                    "{}",
+                    wrong.why
+                ),
+            },
+        );
+    }
 
     fn read(text: &str, argv: &[&str]) -> Result<Args, String> {
         let command = declared();

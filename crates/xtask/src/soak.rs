@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: the tests that are worth more the longer they run.
 //!
-//! Rounds of random simulations with new seeds and of the end-to-end tests, until the time is
+//! Rounds of random simulations with new seeds, of fuzzing with new inputs and of the end-to-end tests, until the time is
 //! over; a round that has begun is finished. What it prints last is Markdown for the docs.
 
 use std::ops::Range;
@@ -25,22 +25,34 @@ const SEEDS_PER_ROUND: u64 = 100;
 /// Where the random simulations find their seeds, as `A..B`, B excluded.
 const SEEDS_VARIABLE: &str = "CIRCLET_SEEDS";
 
+/// Where the fuzz targets find theirs, and how many inputs to try.
+const FUZZ_VARIABLES: [&str; 2] = ["PROPTEST_RNG_SEED", "PROPTEST_CASES"];
+
+/// Inputs for each fuzz target in one round: a minute or two for all.
+const FUZZ_INPUTS: u64 = 300_000;
+
 /// What a round consists of.
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "swarm",
         args: "test --release --package circlet-simulator --test swarm",
-        seeds: 25,
+        takes: Takes::Seeds(25),
     },
     Part {
         name: "random simulations",
         args: "test --release --package circlet-simulator --tests --no-fail-fast",
-        seeds: 1,
+        takes: Takes::Seeds(1),
+    },
+    Part {
+        name: "fuzz targets",
+        args: "test --release --package circlet --package circlet-core --package circlet-node \
+               --package circlet-simulator --tests --no-fail-fast fuzz_",
+        takes: Takes::Inputs,
     },
     Part {
         name: "end to end",
         args: "test --release --package circlet --tests --no-fail-fast",
-        seeds: 0,
+        takes: Takes::Nothing,
     },
 ];
 
@@ -49,34 +61,50 @@ struct Part {
     name: &'static str,
     /// Of Cargo.
     args: &'static str,
-    /// How many seeds of its own it takes for each of the round. Those that take none must not
-    /// see them: the program under test reads variables that begin like this one.
-    seeds: u64,
+    takes: Takes,
+}
+
+/// What makes one round of a part other than the next.
+#[derive(Clone, Copy)]
+enum Takes {
+    /// So many seeds of its own for each of the round.
+    Seeds(u64),
+    /// Random inputs.
+    Inputs,
+    /// Nothing, and it must not see the seeds: the program under test reads variables that begin
+    /// like theirs.
+    Nothing,
 }
 
 impl Part {
     fn command(&self, root: &Path, seeds: &Range<u64>) -> Command {
-        let mut command = cargo(root, self.args.split(' '));
-        if self.seeds > 0 {
-            command.env(SEEDS_VARIABLE, self.seeds(seeds));
-        }
+        let mut command = cargo(root, self.args.split_whitespace());
+        command.envs(self.variables(seeds));
         command
     }
 
-    /// Its own seeds in a round with these.
-    fn seeds(&self, round: &Range<u64>) -> String {
-        let first = |seed| (seed - 1) * self.seeds + 1;
-        format!("{}..{}", first(round.start.max(1)), first(round.end.max(1)))
+    /// The variables of a round with these seeds.
+    fn variables(&self, round: &Range<u64>) -> Vec<(&'static str, String)> {
+        match self.takes {
+            Takes::Seeds(each) => {
+                let first = |seed: u64| (seed.max(1) - 1) * each + 1;
+                let seeds = format!("{}..{}", first(round.start), first(round.end));
+                vec![(SEEDS_VARIABLE, seeds)]
+            }
+            Takes::Inputs => {
+                let values = [round.start, FUZZ_INPUTS].map(|number| number.to_string());
+                FUZZ_VARIABLES.into_iter().zip(values).collect()
+            }
+            Takes::Nothing => Vec::new(),
+        }
     }
 
     /// What to type to see the same again.
     fn again(&self, seeds: &Range<u64>) -> String {
-        if self.seeds > 0 {
-            let seeds = self.seeds(seeds);
-            format!("{SEEDS_VARIABLE}={seeds} cargo {}", self.args)
-        } else {
-            format!("cargo {}", self.args)
-        }
+        let variables = self.variables(seeds).into_iter();
+        let variables = variables.map(|(name, value)| format!("{name}={value} "));
+        let args: Vec<_> = self.args.split_whitespace().collect();
+        format!("{}cargo {}", variables.collect::<String>(), args.join(" "))
     }
 }
 
@@ -87,7 +115,7 @@ impl Part {
 pub fn run(root: &Path, plan: &Plan) -> Result<(), String> {
     // Building is no part of the time.
     for part in PARTS {
-        let args = part.args.split(' ').chain(["--no-run"]);
+        let args = part.args.split_whitespace().chain(["--no-run"]);
         succeed(&mut cargo(root, args)).map_err(|error| format!("{}: {error}", part.name))?;
     }
     let start = Instant::now();
@@ -95,12 +123,8 @@ pub fn run(root: &Path, plan: &Plan) -> Result<(), String> {
     while start.elapsed() < plan.time {
         let seeds = summary.next_seeds();
         for (part, tally) in PARTS.iter().zip(&mut summary.tallies) {
-            println!(
-                "== round {}: {}, seeds {}",
-                tally.rounds + 1,
-                part.name,
-                part.seeds(&seeds)
-            );
+            let (round, name) = (tally.rounds + 1, part.name);
+            println!("== round {round}: {name}: {}", part.again(&seeds));
             let start = Instant::now();
             let (counts, result) = run_tests(&mut part.command(root, &seeds));
             tally.rounds += 1;
@@ -198,8 +222,12 @@ mod tests {
         let mut summary = Summary::new(7);
         assert_eq!(summary.next_seeds(), 7..107);
         assert_eq!(summary.next_seeds(), 107..207);
-        assert_eq!(PARTS[0].seeds(&(1..401)), "1..10001");
-        assert_eq!(PARTS[1].seeds(&(7..107)), "7..107");
+        let variables = |part: usize, seeds| PARTS[part].again(&seeds);
+        assert!(variables(0, 1..401).starts_with("CIRCLET_SEEDS=1..10001 cargo test "));
+        assert!(variables(1, 7..107).starts_with("CIRCLET_SEEDS=7..107 cargo test "));
+        let fuzz = "PROPTEST_RNG_SEED=7 PROPTEST_CASES=300000 cargo test ";
+        assert!(variables(2, 7..107).starts_with(fuzz));
+        assert!(variables(3, 7..107).starts_with("cargo test "));
         summary.tallies[1] = Tally {
             rounds: 2,
             counts: Counts {
@@ -220,6 +248,7 @@ Seeds 7..207; go on with `--first-seed 207`.
 | --- | ---: | ---: | ---: | ---: |
 | swarm | 0 | 0 | 0 | 0.0 |
 | random simulations | 2 | 30 | 1 | 1.5 |
+| fuzz targets | 0 | 0 | 0 | 0.0 |
 | end to end | 0 | 0 | 0 | 0.0 |
 
 - exit status: 101: `cargo test`"

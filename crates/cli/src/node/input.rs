@@ -90,6 +90,25 @@ fn read_line(input: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use circlet_fuzz::{corpus, fuzz};
+
+    #[test]
+    fn fuzz_lines() {
+        const LIMIT: usize = 16;
+        fuzz(corpus!("lines"), 50_000, &["\n", "\r\n", "\r"], |bytes| {
+            let mut input = io::BufReader::with_capacity(7, bytes);
+            let mut lines = 0;
+            while let Some(line) = read_line(&mut input, LIMIT).unwrap() {
+                lines += 1;
+                if let Ok(line) = line {
+                    assert!(line.len() <= LIMIT && !line.contains('\n'), "{line:?}");
+                }
+            }
+            let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
+            let has_rest = bytes.last().is_some_and(|byte| *byte != b'\n');
+            assert_eq!(lines, ends + usize::from(has_rest));
+        });
+    }
 
     #[test]
     fn lines_over_the_limit_and_bad_text_are_errors_and_the_next_one_is_read() {

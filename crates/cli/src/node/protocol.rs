@@ -376,6 +376,41 @@ fn class_name(class: Class) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use circlet_fuzz::{corpus, fuzz_text};
+
+    /// Of JSON and of commands.
+    const WORDS: [&str; 12] = [
+        "{",
+        "}",
+        "[[[[[[[[",
+        ":",
+        ",",
+        "\"",
+        "null",
+        "\\ud800",
+        "\"cmd\":",
+        "\"id\":\"\"",
+        "\"data\":",
+        "\"text\":",
+    ];
+
+    #[test]
+    fn fuzz_commands() {
+        fuzz_text(corpus!("command"), 50_000, &WORDS, |line| {
+            let Ok(request) = Request::from_line(line) else {
+                return;
+            };
+            let again = serde_json::to_string(&request).unwrap();
+            assert!(Request::from_line(&again).is_ok(), "{again}");
+            if let Request::Send { content, .. }
+            | Request::Broadcast { content, .. }
+            | Request::Circulate { content, .. } = request
+                && let Ok(payload) = content.into_payload()
+            {
+                assert_eq!(Content::of(&payload).into_payload(), Ok(payload));
+            }
+        });
+    }
 
     #[test]
     fn commands_are_read_as_documented() {

@@ -87,6 +87,34 @@ fn room_url(tracker: &TrackerUrl, room: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use circlet_fuzz::{corpus, fuzz_text};
+
+    #[test]
+    fn fuzz_tables() {
+        let words = [
+            "{",
+            "}",
+            "[",
+            "]",
+            "null",
+            "\"members\":[",
+            "\"links\":[",
+            "\\u001b[2J",
+            "\\\"",
+        ];
+        fuzz_text(corpus!("table"), 20_000, &words, |text| {
+            if let Ok(table) = serde_json::from_str(text) {
+                let overlay = Overlay::new(table);
+                let drawings = [draw::text, draw::dot, draw::graphml].map(|draw| draw(&overlay));
+                // What is printed must not steer a terminal.
+                let steers = |c: char| c.is_control() && !['\n', '\t'].contains(&c);
+                assert!(
+                    drawings.iter().all(|drawing| !drawing.contains(steers)),
+                    "{drawings:?}"
+                );
+            }
+        });
+    }
 
     #[test]
     fn the_table_is_beside_the_websocket() {

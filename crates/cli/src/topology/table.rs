@@ -9,7 +9,8 @@ use petgraph::Undirected;
 use petgraph::algo::{connected_components, dijkstra};
 use petgraph::graph::{Graph, NodeIndex};
 use petgraph::visit::EdgeRef;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// Members above which the distances are not computed: that takes members x links steps.
 const MAX_DISTANCES: usize = 1000;
@@ -27,12 +28,23 @@ pub struct Table {
 #[derive(Debug, Deserialize)]
 pub struct Member {
     pub node: NodeId,
+    #[serde(deserialize_with = "position")]
     pub position: String,
     pub name: String,
     pub member: bool,
     pub successor: Option<NodeId>,
     pub predecessor: Option<NodeId>,
     pub links: Vec<LinkReport>,
+}
+
+/// A position as it is printed: a tracker may send anything.
+fn position<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(text)
+    } else {
+        Err(D::Error::custom("a position is 16 hexadecimal digits"))
+    }
 }
 
 /// A link between two members, told by at least one of them.

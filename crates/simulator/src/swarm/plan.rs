@@ -3,7 +3,7 @@
 //! A plan says everything about a run, so it can be generated, shrunk, printed, saved and
 //! repeated. Its text is TOML with one line for each step.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -227,6 +227,10 @@ impl Plan {
         }
         if settings.list_len == 0 || settings.ring_links == 0 || settings.max_links == 0 {
             return Err("list_len, ring_links and max_links are at least 1".into());
+        }
+        // TOML writes no greater ones, and a plan that fails has to be written down.
+        if write!(String::new(), "{self}").is_err() {
+            return Err("numbers are less than 2^63".into());
         }
         if let Some(node) = self.nodes().last().filter(|node| **node >= MAX_NODES) {
             return Err(format!(

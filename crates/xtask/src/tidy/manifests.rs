@@ -22,8 +22,9 @@ const CORE_MAY: [&str; 9] = [
 ];
 
 /// Which of the workspace's crates may depend on which; those with `?` only if a feature says so.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("circlet-core", &[]),
+    ("circlet-fuzz", &[]),
     ("circlet-browser", &["circlet-core"]),
     ("circlet-node", &["circlet-core", "circlet-tracker?"]),
     ("circlet-simulator", &["circlet-core"]),
