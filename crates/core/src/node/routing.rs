@@ -2,12 +2,13 @@
 //!
 //! A message goes to the neighbour that is, or has a neighbour that is, nearest to the receiver
 //! on the ring (Manku, Naor, Wieder, "Know thy neighbor's neighbor", STOC 2004), never back to
-//! where it came from if there is another way, and to the successor if nobody is nearer.
+//! where it came from if there is another way. One that has lost its way makes a [`Detour`].
 
 use bytes::Bytes;
 
 use super::{Channel, Class, CommandId, Event, InputError, LinkId, Message, Node};
 use crate::identity::NodeId;
+use crate::overlay::Detour;
 use crate::ring::{Place, Position};
 use crate::time::Timestamp;
 use crate::wire::{Body, Frame, FrameBuf, Head, Hops, Lookup, LookupReply, MAX_PAYLOAD, Routed};
@@ -45,18 +46,22 @@ impl Node {
             Body::Reliable { .. } => Channel::Messages,
             Body::Ack(_) | Body::LookupReply(_) => Channel::Control,
         };
-        let routed = Routed {
+        let mut routed = Routed {
             hops: Hops::new(0),
             hop_limit: self.topology.hop_limit(|| self.estimate()),
             to,
             from: self.me,
             incarnation: self.incarnation,
+            detour: Detour::default(),
             body,
         };
-        let Some(next) = self.next_hop(to, None) else {
+        let Some((next, is_lost)) = self.next_hop(&routed, None) else {
             self.counters.dropped += 1;
             return false;
         };
+        if is_lost {
+            routed.detour.add(self.me.position);
+        }
         let frame = Frame {
             head: Head::Routed(routed),
             payload,
@@ -69,7 +74,7 @@ impl Node {
         now: Timestamp,
         from_link: LinkId,
         channel: Channel,
-        routed: Routed,
+        mut routed: Routed,
         payload: Bytes,
         buffer: FrameBuf,
     ) -> Result<(), InputError> {
@@ -80,13 +85,23 @@ impl Node {
         }
         let is_message =
             !payload.is_empty() || matches!(routed.body, Body::Datagram | Body::Reliable { .. });
-        // The bytes are changed in place, which takes that nobody else holds them.
-        drop(payload);
-        let next = self.next_hop(routed.to, Some(from_link));
+        let next = self.next_hop(&routed, Some(from_link));
         let own_limit = self.topology.hop_limit(|| self.estimate());
-        if let Some(next) = next
+        if let Some((next, is_lost)) = next
             && hops < routed.hop_limit.min(own_limit)
-            && self.send_buffer(next, channel, buffer.with_hops(hops))
+            && self.send_buffer(next, channel, {
+                if is_lost {
+                    drop(buffer);
+                    routed.hops = Hops::new(hops);
+                    routed.detour.add(self.me.position);
+                    let head = Head::Routed(routed);
+                    Frame { head, payload }.into()
+                } else {
+                    // The bytes are changed in place, which takes that nobody else holds them.
+                    drop(payload);
+                    buffer.with_hops(hops)
+                }
+            })
         {
             self.counters.forwarded += u64::from(is_message);
         } else {
@@ -130,11 +145,14 @@ impl Node {
         }
     }
 
-    /// The link on which something for `to` goes on.
-    fn next_hop(&self, to: Place, from_link: Option<LinkId>) -> Option<LinkId> {
+    /// The link on which a message goes on, and whether it has lost its way.
+    fn next_hop(&self, routed: &Routed, from_link: Option<LinkId>) -> Option<(LinkId, bool)> {
         let from = self.peer_of(from_link);
-        let next = self.overlay.next_hop(&self.config, to, from)?;
-        self.open_link(next)
+        let detour = &routed.detour;
+        let hop = self
+            .overlay
+            .next_hop(&self.config, routed.to, from, detour)?;
+        Some((self.open_link(hop.next)?, hop.is_lost))
     }
 
     fn peer_of(&self, link: Option<LinkId>) -> Option<Place> {

@@ -44,6 +44,7 @@ use crate::wire::{Want, Wish};
 
 pub use long_links::harmonic_distance;
 pub use neighbours::{Neighbour, Phase};
+pub use routing::{Detour, Hop};
 pub use table::{Join, JoinReply, List, Table};
 
 use long_links::LongLinks;

@@ -2,8 +2,12 @@
 //!
 //! A message goes to the neighbour that is, or has a neighbour that is, nearest to the receiver
 //! on the ring (Manku, Naor, Wieder, "Know thy neighbor's neighbor", STOC 2004), never back to
-//! where it came from if there is another way, and to the successor if nobody is nearer.
+//! where it came from if there is another way. One that has lost its way makes a [`Detour`].
 //! [`Routing::Clockwise`] is Chord's way instead, to compare with (ToN 2003, section IV).
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
 
 use super::Overlay;
 use super::neighbours::Neighbour;
@@ -11,23 +15,109 @@ use crate::config::{Config, Routing};
 use crate::ring::{Member, Position};
 use crate::wire::Wish;
 
-impl<M: Member> Overlay<M> {
-    /// The neighbour that something for `to` goes on to; `from` is the one it came from.
+/// Where a message has been since it lost its way. It does not go there again as long as there is
+/// another neighbour.
+///
+/// A message loses its way where nobody leads on as far as the last neighbour's table had
+/// promised, or where nobody is nearer to the receiver: after many have died and before the
+/// tables say so. From there on it goes to the best neighbour that it has not seen, even if that
+/// is further away (tabu search; Glover, "Tabu Search, part I", 1989).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Detour(Vec<u64>);
+
+impl Detour {
+    /// How many of the last members are kept. Guess.
+    pub const MAX: usize = 16;
+
+    /// How many members it names.
     #[must_use]
-    pub fn next_hop(&self, config: &Config, to: M, from: Option<M>) -> Option<M> {
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the message has not lost its way.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The message has come by `position`; the first one is forgotten if there are too many.
+    pub fn add(&mut self, position: Position) {
+        if self.0.len() >= Self::MAX {
+            self.0.remove(0);
+        }
+        self.0.push(position.0);
+    }
+
+    fn contains(&self, position: Position) -> bool {
+        self.0.contains(&position.0)
+    }
+}
+
+/// Where a message goes on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop<M> {
+    /// The neighbour.
+    pub next: M,
+    /// Whether the message has lost its way: whoever passes it on adds itself to its [`Detour`].
+    pub is_lost: bool,
+}
+
+impl<M: Member> Overlay<M> {
+    /// The neighbour that something for `to` goes on to; `from` is the one it came from, and
+    /// `detour` where it has been since it lost its way.
+    #[must_use]
+    pub fn next_hop(
+        &self,
+        config: &Config,
+        to: M,
+        from: Option<M>,
+        detour: &Detour,
+    ) -> Option<Hop<M>> {
         let members = self.neighbours.members();
         let start = members.partition_point(|member| *member < to);
         if members.get(start) == Some(&to) && self.neighbours.at(start).is_open() {
-            return Some(to);
+            let is_lost = false;
+            return Some(Hop { next: to, is_lost });
         }
-        let own = match config.routing {
-            Routing::BothWays => self.me.position().distance(to.position()),
-            Routing::Clockwise => self.me.position().clockwise_to(to.position()),
+        let target = to.position();
+        if config.routing == Routing::Clockwise {
+            let next = self.next_clockwise(target).or(self.effective_successor())?;
+            return Some(Hop {
+                next,
+                is_lost: false,
+            });
+        }
+        let nearer = (detour
+            .is_empty()
+            .then(|| self.nearest(config, start, target, from)))
+        .flatten()
+        .filter(|(_, distance)| *distance < self.me.position().distance(target));
+        let Some((next, distance)) = nearer else {
+            let next = self.next_of_detour(target, from, detour)?;
+            return Some(Hop {
+                next,
+                is_lost: true,
+            });
         };
-        self.nearest(config, start, to.position(), from)
-            .filter(|(_, distance)| *distance < own)
+        // What whoever it comes from has been told that this member leads to.
+        let promised = || nearest_of(&self.table.links, target, |member| member == self.me);
+        Some(Hop {
+            next,
+            is_lost: config.lookahead && promised().is_some_and(|promised| promised < distance),
+        })
+    }
+
+    /// The best neighbour for something that has lost its way: if it can be none that is new to
+    /// it, one that it has seen, and suspects only if there is nobody else.
+    fn next_of_detour(&self, target: Position, from: Option<M>, detour: &Detour) -> Option<M> {
+        let is_new = |member: M| !detour.contains(member.position());
+        let skip = |member: M| member == self.me || !is_new(member);
+        let best = |may: &dyn Fn(M, &Neighbour<M>) -> bool| self.nearest_ahead(target, may, skip);
+        best(&|member, known| !known.is_suspect() && Some(member) != from && is_new(member))
+            .or_else(|| best(&|_, known| !known.is_suspect()))
+            .or_else(|| best(&|_, _| true))
             .map(|(next, _)| next)
-            .or_else(|| self.effective_successor())
     }
 
     /// The neighbour that a lookup for `target` goes on to; `None` if this member is the one that
@@ -65,18 +155,13 @@ impl<M: Member> Overlay<M> {
         target: Position,
         from: Option<M>,
     ) -> Option<(M, u64)> {
-        match config.routing {
-            Routing::Clockwise => {
-                let next = self.next_clockwise(target)?;
-                Some((next, next.position().clockwise_to(target)))
-            }
-            Routing::BothWays if config.lookahead => self
-                .nearest_ahead(target, |member, known| {
-                    !known.is_suspect() && Some(member) != from
-                })
-                .or_else(|| self.nearest_ahead(target, |_, _| true)),
-            Routing::BothWays => self.nearest_neighbour(start, target, from),
+        if !config.lookahead {
+            return self.nearest_neighbour(start, target, from);
         }
+        let is_me = |member: M| member == self.me;
+        let may = |member, known: &Neighbour<M>| !known.is_suspect() && Some(member) != from;
+        self.nearest_ahead(target, may, is_me)
+            .or_else(|| self.nearest_ahead(target, |_, _| true, is_me))
     }
 
     /// The nearest neighbour itself: one of the two on both sides of `target` in the order of
@@ -137,18 +222,20 @@ impl<M: Member> Overlay<M> {
         })
     }
 
-    /// The neighbour from which `target` is nearest after one more step.
+    /// The neighbour from which `target` is nearest after one more step, which is not to lead to
+    /// those to `skip`.
     fn nearest_ahead(
         &self,
         target: Position,
         may: impl Fn(M, &Neighbour<M>) -> bool,
+        skip: impl Fn(M) -> bool,
     ) -> Option<(M, u64)> {
         self.neighbours
             .iter()
             .filter(|(member, known)| known.is_member() && may(*member, known))
             .map(|(member, known)| {
                 let own = member.position().distance(target);
-                let ahead = nearest_of(known.links(), target, self.me).map_or(own, |d| d.min(own));
+                let ahead = nearest_of(known.links(), target, &skip).map_or(own, |d| d.min(own));
                 (ahead, own, member)
             })
             .min()
@@ -173,10 +260,11 @@ impl<M: Member> Overlay<M> {
     }
 }
 
-/// The distance of `target` from the nearest of `members`, which are in order, `except` one.
-fn nearest_of<M: Member>(members: &[M], target: Position, except: M) -> Option<u64> {
+/// The distance of `target` from the nearest of `members`, which are in order, those to `skip`
+/// excepted.
+fn nearest_of<M: Member>(members: &[M], target: Position, skip: impl Fn(M) -> bool) -> Option<u64> {
     let start = members.partition_point(|member| member.position() < target);
-    let at = |index: usize| (members[index] != except).then_some(members[index]);
+    let at = |index: usize| (!skip(members[index])).then_some(members[index]);
     let after = (start..members.len()).chain(0..start).find_map(at);
     let before = (0..start)
         .rev()
@@ -187,4 +275,102 @@ fn nearest_of<M: Member>(members: &[M], target: Position, except: M) -> Option<u
         .chain(before)
         .map(|member| member.position().distance(target))
         .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use rand::SeedableRng;
+    use rand::rngs::Xoshiro256PlusPlus;
+
+    use super::super::{Standing, Table};
+    use super::*;
+    use crate::time::Timestamp;
+    use crate::wire::Want;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    struct Spot(u8);
+
+    impl Member for Spot {
+        fn position(self) -> Position {
+            Position(u64::from(self.0) << 56)
+        }
+    }
+
+    /// Member 10, with a link to each of `neighbours`, which have the links named.
+    fn ten(neighbours: &[(u8, &[u8])]) -> Overlay<Spot> {
+        let spots = |of: &[u8]| of.iter().copied().map(Spot).collect::<Vec<_>>();
+        let table = |links: Vec<Spot>| {
+            Arc::new(Table {
+                member: true,
+                links: links.into(),
+                ..Table::default()
+            })
+        };
+        let own = neighbours.iter().map(|(member, _)| *member);
+        Overlay::resume(
+            Spot(10),
+            Xoshiro256PlusPlus::seed_from_u64(1),
+            table(spots(&own.collect::<Vec<_>>())),
+            neighbours.iter().map(|(member, links)| Standing {
+                member: Spot(*member),
+                table: table(spots(links)),
+                mine: Want::NOTHING,
+                theirs: Want::NOTHING,
+            }),
+            Timestamp::MAX,
+            8,
+        )
+    }
+
+    fn next(
+        overlay: &Overlay<Spot>,
+        to: u8,
+        from: Option<u8>,
+        detour: &[u8],
+    ) -> Option<(u8, bool)> {
+        let mut way = Detour::default();
+        for spot in detour {
+            way.add(Spot(*spot).position());
+        }
+        let hop = overlay.next_hop(&Config::default(), Spot(to), from.map(Spot), &way)?;
+        Some((hop.next.0, hop.is_lost))
+    }
+
+    #[test]
+    fn a_message_goes_where_its_receiver_is_nearest_after_two_steps() {
+        let overlay = ten(&[(8, &[10, 59]), (40, &[10, 45])]);
+        assert_eq!(next(&overlay, 60, None, &[]), Some((8, false)));
+        assert_eq!(next(&overlay, 40, None, &[]), Some((40, false)));
+        assert_eq!(next(&overlay, 60, Some(8), &[]), Some((40, false)));
+    }
+
+    #[test]
+    fn a_broken_promise_begins_a_detour() {
+        let mut overlay = ten(&[(8, &[10, 50]), (30, &[10, 29]), (58, &[10, 59])]);
+        assert_eq!(next(&overlay, 60, Some(8), &[]), Some((58, false)));
+        overlay.on_suspect(Spot(58), true);
+        assert_eq!(next(&overlay, 60, Some(8), &[]), Some((30, true)));
+    }
+
+    #[test]
+    fn a_detour_leads_to_new_members_even_if_they_are_further_away() {
+        let overlay = ten(&[(8, &[10, 59]), (11, &[10, 12]), (200, &[10, 190])]);
+        assert_eq!(next(&overlay, 60, None, &[8, 11]), Some((200, true)));
+        // Nor to one whose only merit is to lead to a member that has been seen.
+        assert_eq!(next(&overlay, 60, None, &[59]), Some((11, true)));
+        // Rather where it has been than nowhere.
+        assert_eq!(next(&overlay, 60, None, &[8, 11, 200]), Some((8, true)));
+    }
+
+    #[test]
+    fn a_detour_forgets_what_is_long_ago() {
+        let mut detour = Detour::default();
+        for spot in 0..=Detour::MAX as u64 {
+            detour.add(Position(spot));
+        }
+        assert_eq!(detour.len(), Detour::MAX);
+        assert!(!detour.contains(Position(0)) && detour.contains(Position(1)));
+    }
 }

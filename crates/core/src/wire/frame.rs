@@ -15,6 +15,7 @@ use super::heads::{
     Want,
 };
 use super::{MAX_FRAME, MAX_LIST, MAX_NAME, MAX_PAYLOAD, MAX_SEEN, WireError, limit};
+use crate::overlay::Detour;
 use crate::ring::Place;
 use crate::room::RoomId;
 
@@ -127,6 +128,7 @@ impl Head {
                     .iter()
                     .try_for_each(|url| limit("url", url.len(), 256))
             }
+            Self::Routed(routed) => limit("detour", routed.detour.len(), Detour::MAX),
             Self::Circulate(circulate) => limit("seen", circulate.seen.len(), MAX_SEEN),
             _ => Ok(()),
         }
@@ -310,6 +312,7 @@ impl From<Frame> for FrameBuf {
 mod tests {
     use super::*;
     use crate::identity::{Identity, Incarnation, NodeId, Signature};
+    use crate::ring::Position;
     use crate::wire::{ByeReason, LookupReply, NodeKind, Places, ReliableAck, Wish};
     use alloc::vec;
     use rand::rngs::Xoshiro256PlusPlus;
@@ -324,12 +327,15 @@ mod tests {
     }
 
     fn routed(body: Body) -> Head {
+        let mut detour = Detour::default();
+        detour.add(Position(u64::MAX));
         Head::Routed(Routed {
             hops: Hops::new(3),
             hop_limit: 300,
             to: place(1),
             from: place(2),
             incarnation: Incarnation(u64::MAX),
+            detour,
             body,
         })
     }
@@ -509,6 +515,15 @@ mod tests {
         assert_eq!(
             Frame::decode(&long.encode(), &room()),
             Err(WireError::OverLimit("links"))
+        );
+        let detour = postcard::to_allocvec(&vec![0_u64; Detour::MAX + 1]).unwrap();
+        let Head::Routed(mut routed) = routed(Body::Datagram) else {
+            unreachable!()
+        };
+        routed.detour = postcard::from_bytes(&detour).unwrap();
+        assert_eq!(
+            Frame::decode(&Frame::from(routed).encode(), &room()),
+            Err(WireError::OverLimit("detour"))
         );
         let unknown = Bytes::from_static(&[0xee, 1, 2, 3]);
         assert_eq!(

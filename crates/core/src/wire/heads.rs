@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NodeKind, Wish};
 use crate::identity::{Incarnation, NodeId, Signature};
-use crate::overlay::List;
+use crate::overlay::{Detour, List};
 use crate::ring::{Place, Position};
 use crate::room::RoomId;
 
@@ -219,6 +219,8 @@ pub struct Routed {
     pub from: Place,
     /// The sender's session.
     pub incarnation: Incarnation,
+    /// Where it has been since it lost its way: empty for nearly all.
+    pub detour: Detour,
     /// What it is.
     pub body: Body,
 }

@@ -169,6 +169,33 @@ fn hops_are_those_of_the_prototype() {
     }
 }
 
+#[test]
+fn messages_find_their_way_among_the_dead() {
+    // Nobody is told who has died: whoever gives a message to the dead finds that one out.
+    let results = results_of(
+        r#"
+        detail = "overlay"
+        duration_s = 14
+        [overlay]
+        nodes = 2000
+        maintained = false
+        acknowledged_hops = true
+        [[faults]]
+        at_s = 1
+        kind = "crash"
+        share = 0.5
+        [[traffic]]
+        kind = "unicast"
+        per_s = 1000
+        start_s = 2
+        end_s = 8
+        "#,
+    );
+    let unicast = &results.traffic[0];
+    let share = unicast.delivered as f64 / unicast.expected as f64;
+    assert!(share > 0.995, "{share}");
+}
+
 /// Everything that the engine of whole nodes can do, at once.
 const BUSY_NODES: &str = r#"
     duration_s = 20

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use circlet_core::Timestamp;
-use circlet_core::overlay::{List, Message, Table};
+use circlet_core::overlay::{Detour, List, Message, Table};
 use circlet_core::wire::Wish;
 
 use super::slot::Slot;
@@ -49,6 +49,8 @@ pub enum Event {
     },
     /// Something for one member, or for whoever is responsible for a position, comes by.
     Trip(Trip),
+    /// The same, after it has lost its way.
+    Astray(Box<(Trip, Detour)>),
     /// Something for everybody comes by.
     Flood(Flood),
     /// News of a link.

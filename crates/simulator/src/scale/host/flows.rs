@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use circlet_core::Routing;
-use circlet_core::overlay::{Neighbour, Overlay};
+use circlet_core::overlay::{Detour, Hop, Neighbour, Overlay};
 use circlet_core::ring::Position;
 
 use super::network::Class;
@@ -60,11 +60,11 @@ impl Host {
         match kind {
             FlowKind::Lookup => {
                 let target = word.unwrap_or_else(|| self.word());
-                self.on_trip(trip(target, Errand::Lookup), at);
+                self.on_trip(trip(target, Errand::Lookup), Detour::default(), at);
             }
             FlowKind::Unicast => {
                 if let Some(to) = to {
-                    self.on_trip(trip(position(to), Errand::Message), at);
+                    self.on_trip(trip(position(to), Errand::Message), Detour::default(), at);
                 }
             }
             FlowKind::Broadcast => {
@@ -83,7 +83,12 @@ impl Host {
         }
     }
 
-    pub(super) fn on_trip(&mut self, mut trip: Trip, at: &mut Context<'_, Self>) {
+    pub(super) fn on_trip(
+        &mut self,
+        mut trip: Trip,
+        mut detour: Detour,
+        at: &mut Context<'_, Self>,
+    ) {
         let me = self.overlay.me();
         if matches!(
             trip.errand,
@@ -92,7 +97,7 @@ impl Host {
         {
             return self.on_arrived(trip, at);
         }
-        let Some(next) = self.next(&mut trip, at) else {
+        let Some(Hop { next, is_lost }) = self.next(&mut trip, &detour, at) else {
             return self.on_end_of_way(trip, at);
         };
         let shared = at.shared();
@@ -115,14 +120,25 @@ impl Host {
             _ => Class::Control,
         };
         let bytes = bytes_of(shared, trip.flow);
-        if !self.send(at, next, Event::Trip(onward), bytes, class, Duration::ZERO) {
+        let event = if is_lost {
+            detour.add(Position(position(me)));
+            Event::Astray(Box::new((onward, detour)))
+        } else {
+            Event::Trip(onward)
+        };
+        if !self.send(at, next, event, bytes, class, Duration::ZERO) {
             self.lose(trip, at);
         }
     }
 
     /// The neighbour that a trip goes on to; those found dead on the way are counted and
     /// avoided.
-    pub(super) fn next(&mut self, trip: &mut Trip, at: &Context<'_, Self>) -> Option<Slot> {
+    pub(super) fn next(
+        &mut self,
+        trip: &mut Trip,
+        detour: &Detour,
+        at: &Context<'_, Self>,
+    ) -> Option<Hop<Slot>> {
         let shared = at.shared();
         let from = (trip.hops > 0).then(|| shared.slot(trip.from));
         let choose = |overlay: &Overlay<Slot>| match trip.errand {
@@ -130,20 +146,23 @@ impl Host {
                 // A long link leads to somebody else.
                 let asker = (trip.errand == Errand::FindLongLink).then(|| shared.slot(trip.origin));
                 let target = Position(trip.target);
-                overlay.next_for_lookup(&shared.config, target, asker, from)
+                let next = overlay.next_for_lookup(&shared.config, target, asker, from)?;
+                let is_lost = false;
+                Some(Hop { next, is_lost })
             }
             Errand::Message | Errand::Found | Errand::FoundLongLink => {
                 let to = Slot::at(trip.target);
-                overlay.next_hop(&shared.config, to, from)
+                overlay.next_hop(&shared.config, to, from, detour)
             }
         };
         let next = choose(&self.overlay);
-        if !shared.probing || !next.is_some_and(|next| shared.is_dead(next.index())) {
+        if !shared.probing || !next.is_some_and(|hop| shared.is_dead(hop.next.index())) {
             return next;
         }
         let mut tried = Vec::new();
         let mut next = next;
-        while let Some(dead) = next.filter(|next| shared.is_dead(next.index())) {
+        while let Some(Hop { next: dead, .. }) = next.filter(|hop| shared.is_dead(hop.next.index()))
+        {
             if tried.contains(&dead) {
                 next = None;
                 break;
@@ -175,7 +194,11 @@ impl Host {
         };
         match trip.errand {
             Errand::FindLongLink if trip.origin != me => {
-                self.on_trip(answer(Errand::FoundLongLink, trip.started), at);
+                self.on_trip(
+                    answer(Errand::FoundLongLink, trip.started),
+                    Detour::default(),
+                    at,
+                );
             }
             Errand::FindLongLink | Errand::FoundLongLink => {}
             Errand::Lookup => {
@@ -186,7 +209,7 @@ impl Host {
                 let tally = at.tally().flow(trip.flow);
                 tally.hops.record(u64::from(trip.hops));
                 tally.timeouts.record(u64::from(trip.timeouts));
-                self.on_trip(answer(Errand::Found, trip.started), at);
+                self.on_trip(answer(Errand::Found, trip.started), Detour::default(), at);
             }
             Errand::Found | Errand::Message => self.lose(trip, at),
         }

@@ -234,6 +234,7 @@ impl Host {
     pub(super) fn on_event_of_the_dead(&mut self, event: Event, at: &mut Context<'_, Self>) {
         match event {
             Event::Trip(trip) => self.lose(trip, at),
+            Event::Astray(astray) => self.lose(astray.0, at),
             Event::Order(order) if matches!(*order, Order::Join(_)) => {
                 self.state = State::Living;
                 self.on_order(*order, at);

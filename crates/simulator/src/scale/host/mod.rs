@@ -14,7 +14,7 @@ use std::mem;
 use std::time::Duration;
 
 use circlet_core::Timestamp;
-use circlet_core::overlay::{Action, Context as Surroundings, Message, Neighbour, Overlay};
+use circlet_core::overlay::{Action, Context as Surroundings, Detour, Message, Neighbour, Overlay};
 
 use crate::random::{mix, scale};
 use crate::scale::event::{Errand, Event, LinkNews, Order, Trip};
@@ -131,9 +131,13 @@ impl Actor for Host {
             Event::Said { from, message } => self.on_message(at, from, *message),
             // Changes nothing here, so no timer either.
             Event::Trip(trip) if !matches!(trip.errand, Errand::FoundLongLink) => {
-                return self.on_trip(trip, at);
+                return self.on_trip(trip, Detour::default(), at);
             }
-            Event::Trip(trip) => self.on_trip(trip, at),
+            Event::Trip(trip) => self.on_trip(trip, Detour::default(), at),
+            Event::Astray(astray) => {
+                let (trip, detour) = *astray;
+                self.on_trip(trip, detour, at);
+            }
             Event::Flood(flood) => return self.on_flood(flood, at),
             Event::Link {
                 from,
@@ -274,7 +278,7 @@ impl Host {
                     flow: 0,
                     timeouts: 0,
                 };
-                self.on_trip(trip, at);
+                self.on_trip(trip, Detour::default(), at);
             }
             Action::Joined | Action::Met { .. } => {}
             Action::Ask => {

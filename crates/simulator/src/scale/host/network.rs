@@ -126,6 +126,7 @@ impl Host {
         let bytes = match event {
             Event::Through(event) => return Some(*event),
             Event::Trip(trip) if trip.hops > 0 => bytes_of(shared, trip.flow),
+            Event::Astray(ref astray) => bytes_of(shared, astray.0.flow),
             Event::Flood(flood) => bytes_of(shared, flood.flow),
             Event::Stabilize { .. } | Event::Current { .. } | Event::Notify { .. } => {
                 Shared::control_bytes(0)
