@@ -11,8 +11,10 @@ impl<M: Member> Overlay<M> {
     /// Whether there is room for a link that a neighbour wants.
     #[must_use]
     pub fn accepts(&self, cx: &Context<'_, M>, wish: Wish) -> bool {
+        // A ring link may cease to be one, and cannot be closed for that before it is open.
         let is_long = |(_, known): &(M, &Neighbour<M>)| {
-            known.theirs.has(Wish::Long) && !known.mine.has(Wish::Ring)
+            let is_ring = known.mine.has(Wish::Ring) && known.is_open();
+            known.theirs.has(Wish::Long) && !is_ring
         };
         let accepted_long = self.neighbours.iter().filter(is_long).count();
         self.neighbours.len() < cx.config.max_links
