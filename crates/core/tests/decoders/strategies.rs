@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use circlet_core::Topology;
 use circlet_core::identity::{Incarnation, NodeId, Signature};
-use circlet_core::ring::Place;
+use circlet_core::overlay::Detour;
+use circlet_core::ring::{Place, Position};
 use circlet_core::room::RoomId;
 use circlet_core::wire::{
     Assignment, Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck,
@@ -167,6 +168,16 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+fn detour() -> impl Strategy<Value = Detour> {
+    vec(number(), 0..=Detour::MAX).prop_map(|positions| {
+        let mut detour = Detour::default();
+        for position in positions {
+            detour.add(Position(position));
+        }
+        detour
+    })
+}
+
 fn routed() -> impl Strategy<Value = Routed> {
     (
         hops(),
@@ -174,16 +185,20 @@ fn routed() -> impl Strategy<Value = Routed> {
         place(),
         place(),
         incarnation(),
+        detour(),
         body(),
     )
-        .prop_map(|(hops, hop_limit, to, from, incarnation, body)| Routed {
-            hops,
-            hop_limit,
-            to,
-            from,
-            incarnation,
-            body,
-        })
+        .prop_map(
+            |(hops, hop_limit, to, from, incarnation, detour, body)| Routed {
+                hops,
+                hop_limit,
+                to,
+                from,
+                incarnation,
+                detour,
+                body,
+            },
+        )
 }
 
 /// The heads of one kind after the other, each by the number of its kind.
