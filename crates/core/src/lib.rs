@@ -85,6 +85,7 @@ pub mod node;
 pub mod overlay;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod rate;
 pub mod ring;
 pub mod room;
 mod time;
@@ -95,5 +96,6 @@ pub mod wire;
 pub use config::{Config, Routing};
 #[cfg(feature = "planted-bugs")]
 pub use planted::PlantedBug;
+pub use rate::{Bucket, Rate};
 pub use time::Timestamp;
 pub use topology::{ParseTopologyError, Topology, Wanted};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use circlet_core::Timestamp;
 use circlet_core::node::TrackerId;
 use circlet_core::tracker::{ClientId, Input, Output, Tracker, TrackerConfig};
+use circlet_core::wire::ErrorCode;
 
 use crate::host::WALL_CLOCK_INTERVAL;
 use crate::line::{LineEvent, LineItem, LinePacket, LineSender, recode};
@@ -188,7 +189,15 @@ impl TrackerHost {
                     Ok(message) => self.handle(Input::Message { client, message }, world),
                     Err(error) => {
                         world.violation(format!("tracker {}: {error}", self.id.0));
-                        self.handle(Input::Unreadable { client, error }, world);
+                        let code = ErrorCode::Malformed;
+                        self.handle(
+                            Input::Refused {
+                                client,
+                                code,
+                                error,
+                            },
+                            world,
+                        );
                     }
                 },
                 LineItem::Closed => {

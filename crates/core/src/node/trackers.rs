@@ -269,7 +269,14 @@ impl Node {
                 self.refused_by(now, id, message);
             }
             // Trying again later may help.
-            ErrorCode::Malformed | ErrorCode::Forbidden | ErrorCode::Full => {
+            ErrorCode::Malformed | ErrorCode::Forbidden | ErrorCode::Full | ErrorCode::Timeout => {
+                self.drop_tracker(now, id);
+            }
+            // Coming back at once would do what was too much already.
+            ErrorCode::Limited => {
+                if let Some(tracker) = self.trackers.get_mut(id) {
+                    tracker.failures = u32::MAX / 2;
+                }
                 self.drop_tracker(now, id);
             }
         }

@@ -8,7 +8,7 @@ use crate::identity::{Incarnation, NodeId};
 use crate::ring::Position;
 use crate::time::Timestamp;
 use crate::topology::Topology;
-use crate::wire::{LinkReport, NodeKind, TrackerMessage};
+use crate::wire::{ErrorCode, LinkReport, NodeKind, TrackerMessage};
 
 /// Names one client connection; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,10 +43,12 @@ pub enum Input {
         /// What it said.
         message: TrackerMessage,
     },
-    /// A client said something that could not be read.
-    Unreadable {
+    /// A client said what the driver does not take: it cannot be read, or is too much.
+    Refused {
         /// Which client.
         client: ClientId,
+        /// What sort of refusal it is.
+        code: ErrorCode,
         /// Why, for people.
         error: String,
     },
@@ -97,7 +99,7 @@ pub enum Output {
 /// Why [`Tracker::poll_timeout`](super::Tracker::poll_timeout) wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimerKind {
-    /// A client may have fallen silent.
+    /// A client may have fallen silent, or not have logged in.
     Silence,
 }
 
@@ -108,6 +110,10 @@ pub struct Counters {
     pub logins: u64,
     /// Logins and messages that were refused.
     pub refused: u64,
+    /// Those of them that came too fast from one identity.
+    pub limited: u64,
+    /// Those of them for which the tracker or the room was full.
+    pub full: u64,
     /// Sessions ended by a later one of the same identity.
     pub superseded: u64,
     /// Signals passed on.
@@ -116,6 +122,8 @@ pub struct Counters {
     pub signals_unreachable: u64,
     /// Clients closed because they had fallen silent.
     pub timed_out: u64,
+    /// Clients closed because they had not logged in in time.
+    pub login_timed_out: u64,
 }
 
 /// A member as the table has it.

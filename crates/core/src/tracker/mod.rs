@@ -10,6 +10,7 @@ mod clients;
 mod io;
 mod login;
 mod nonce;
+mod rates;
 mod registry;
 mod relay;
 
@@ -26,6 +27,8 @@ use rand::{Rng, SeedableRng};
 use self::clients::{Client, Clients, Session, Stage};
 use self::login::Login;
 use self::nonce::Nonces;
+use self::rates::{Rates, cost};
+use crate::rate::Rate;
 use crate::room::RoomId;
 use crate::time::Timestamp;
 use crate::wire::{ErrorCode, TrackerMessage, VERSION};
@@ -37,8 +40,11 @@ const MAX_ERROR_TEXT: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrackerConfig {
     /// Silence after which a client is closed; after half of it a member is pinged. Default
-    /// 10 s: half-open connections are to be gone by then.
+    /// 9 s: half-open connections are to be gone after 10 s, the last words included.
     pub client_timeout: Duration,
+    /// Time that a client has to log in. Default 4 s: with 5 s for connecting and 1 s for the
+    /// last words, half-open connections are gone after 10 s.
+    pub login_timeout: Duration,
     /// Members assigned on each side of a newcomer. Default 4: as many as ring links.
     pub assigned_ring: usize,
     /// Members assigned as long links. Default 8: as many as a node opens.
@@ -49,17 +55,23 @@ pub struct TrackerConfig {
     pub max_rooms: usize,
     /// Connections, those not logged in included. Default 20,000: guess.
     pub max_clients: usize,
+    /// Messages of one identity; a signal counts one more for each 4 KiB of its description.
+    /// Default 1,000 a second, 10,000 at once: guess: a member of a mesh of 1,000 sends some ten
+    /// signals to each, and what passes takes 2 % of a core.
+    pub identity_rate: Rate,
 }
 
 impl Default for TrackerConfig {
     fn default() -> Self {
         Self {
-            client_timeout: Duration::from_secs(10),
+            client_timeout: Duration::from_secs(9),
+            login_timeout: Duration::from_secs(4),
             assigned_ring: 4,
             assigned_mesh: 8,
             max_members: 10_000,
             max_rooms: 10_000,
             max_clients: 20_000,
+            identity_rate: Rate::new(1_000, 10_000),
         }
     }
 }
@@ -73,6 +85,7 @@ pub struct Tracker<T: Registry = Table> {
     config: TrackerConfig,
     registry: T,
     clients: Clients,
+    rates: Rates,
     clock: Clock,
     nonces: Nonces,
     mesh_rng: Xoshiro256PlusPlus,
@@ -97,6 +110,7 @@ impl<T: Registry> Tracker<T> {
             config,
             registry,
             clients: Clients::default(),
+            rates: Rates::default(),
             clock: Clock::default(),
             nonces: Nonces::new(rng),
             mesh_rng: Xoshiro256PlusPlus::from_rng(rng),
@@ -122,9 +136,13 @@ impl<T: Registry> Tracker<T> {
                 self.hear(now, client)?;
                 self.on_message(now, client, message)
             }
-            Input::Unreadable { client, error } => {
+            Input::Refused {
+                client,
+                code,
+                error,
+            } => {
                 self.hear(now, client)?;
-                self.refuse(client, ErrorCode::Malformed, error)
+                self.refuse(client, code, error)
             }
         }
     }
@@ -134,17 +152,19 @@ impl<T: Registry> Tracker<T> {
         let timeout = self.config.client_timeout;
         while let Some((client, heard, is_member)) = self.clients.due(now) {
             let silent = now.since(heard);
-            if silent >= timeout {
+            if !is_member {
+                self.counters.login_timed_out += 1;
+                self.time_out(client, "there was no login in time");
+            } else if silent >= timeout {
                 self.counters.timed_out += 1;
-                self.close(client);
-            } else if is_member && silent >= timeout / 2 {
+                self.time_out(client, "nothing was heard for too long");
+            } else if silent >= timeout / 2 {
                 // The timers of a browser tab may be throttled to one a minute: it answers
                 // what arrives, but may not speak on its own.
                 self.send(client, TrackerMessage::Ping);
                 self.clients.schedule(client, heard + timeout);
             } else {
-                let patience = if is_member { timeout / 2 } else { timeout };
-                self.clients.schedule(client, heard + patience);
+                self.clients.schedule(client, heard + timeout / 2);
             }
         }
     }
@@ -218,7 +238,7 @@ impl<T: Registry> Tracker<T> {
                 heard: now,
                 stage: Stage::Challenged(challenge),
             },
-            now + self.config.client_timeout,
+            now + self.config.login_timeout,
         );
         let message = TrackerMessage::Challenge {
             version: VERSION,
@@ -249,7 +269,13 @@ impl<T: Registry> Tracker<T> {
                 Ok(login) => self.on_login(now, client, challenge, login),
                 Err(_) => self.forbid(client, "log in first"),
             },
-            Stage::Member(session) => self.on_member_message(now, client, session, message),
+            Stage::Member(session) => {
+                let (node, rate) = (session.place.id, self.config.identity_rate);
+                match self.rates.take(now, node, rate, cost(&message)) {
+                    Ok(()) => self.on_member_message(now, client, session, message),
+                    Err(wait) => self.limit(client, wait),
+                }
+            }
         }
     }
 
@@ -309,6 +335,27 @@ impl<T: Registry> Tracker<T> {
         }
     }
 
+    fn limit(&mut self, client: ClientId, wait: Duration) -> Result<(), InputError> {
+        let Rate { per_second, burst } = self.config.identity_rate;
+        let text = alloc::format!(
+            "this identity says too much: {per_second} messages a second are taken, {burst} at \
+             once; come back in {} s",
+            wait.as_secs() + 1
+        );
+        self.refuse(client, ErrorCode::Limited, text)
+    }
+
+    fn time_out(&mut self, client: ClientId, text: &str) {
+        self.send(
+            client,
+            TrackerMessage::Error {
+                code: ErrorCode::Timeout,
+                message: text.into(),
+            },
+        );
+        self.close(client);
+    }
+
     fn forbid(&mut self, client: ClientId, text: &str) -> Result<(), InputError> {
         self.refuse(client, ErrorCode::Forbidden, text.into())
     }
@@ -326,6 +373,11 @@ impl<T: Registry> Tracker<T> {
         }
         text.truncate(end);
         self.counters.refused += 1;
+        match code {
+            ErrorCode::Limited => self.counters.limited += 1,
+            ErrorCode::Full => self.counters.full += 1,
+            _ => {}
+        }
         self.send(
             client,
             TrackerMessage::Error {

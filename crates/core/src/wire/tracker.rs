@@ -70,6 +70,10 @@ pub enum ErrorCode {
     Forbidden,
     /// The tracker is full.
     Full,
+    /// Too much in too short a time.
+    Limited,
+    /// Too slow: no login in time, or silent for too long.
+    Timeout,
 }
 
 /// A message to or from the tracker.

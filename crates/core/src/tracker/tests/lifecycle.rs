@@ -97,7 +97,7 @@ fn a_silent_member_is_pinged_then_closed_like_a_lost_one() {
         message: TrackerMessage::Ping,
     };
 
-    bench.wait(4_999);
+    bench.wait(4_499);
     assert_eq!(bench.timeout(), []);
     bench.wait(1);
     assert_eq!(
@@ -107,11 +107,16 @@ fn a_silent_member_is_pinged_then_closed_like_a_lost_one() {
     assert_eq!(bench.timeout(), [ping(client), ping(other)]);
     assert_eq!(bench.timeout(), []);
     bench.tell(other, TrackerMessage::Pong);
-    bench.wait(4_999);
+    bench.wait(4_499);
     assert_eq!(bench.timeout(), []);
     bench.wait(1);
+    let outputs = bench.timeout();
     assert_eq!(
-        bench.timeout(),
+        error_code(&last_words(client, &outputs[..3])),
+        ErrorCode::Timeout
+    );
+    assert_eq!(
+        outputs[1..],
         [
             Output::Send {
                 client: other,
@@ -130,12 +135,55 @@ fn a_silent_member_is_pinged_then_closed_like_a_lost_one() {
 fn one_who_does_not_log_in_is_closed() {
     let mut bench = Bench::new();
     let client = bench.connect();
-    bench.wait(9_999);
+    bench.wait(3_999);
     assert_eq!(bench.timeout(), []);
     bench.wait(1);
-    assert_eq!(bench.timeout(), [Output::Close { client }]);
+    let told = last_words(client, &bench.timeout());
+    assert_eq!(error_code(&told), ErrorCode::Timeout);
+    assert_eq!(bench.tracker.counters().login_timed_out, 1);
     assert_eq!(bench.tracker.clients(), 0);
     assert_eq!(bench.tracker.poll_timeout(), None);
+}
+
+#[test]
+fn one_who_says_too_much_is_refused_wherever_it_comes_from() {
+    let mut bench = Bench::with(TrackerConfig {
+        identity_rate: Rate::new(10, 20),
+        ..TrackerConfig::default()
+    });
+    let (loud, other) = (Who::new(1), Who::new(2));
+    let (first, ..) = bench.enter(&loud);
+    let (calm, ..) = bench.enter(&other);
+    for _ in 0..10 {
+        bench.tell(first, TrackerMessage::Ping);
+    }
+    // A description of 36 KiB: as much as ten messages.
+    bench.tell(
+        first,
+        loud.signal(
+            other.id(),
+            Signal::Answer {
+                sdp: "x".repeat(9 * 4096),
+            },
+        ),
+    );
+    let (result, outputs) = bench.say(first, TrackerMessage::Ping);
+    assert_eq!(result, Err(InputError::Refused));
+    let told = last_words(first, &outputs);
+    assert_eq!(error_code(&told), ErrorCode::Limited);
+
+    // Coming back gains nothing, waiting does.
+    let (again, ..) = bench.enter(&loud);
+    let (result, outputs) = bench.say(again, TrackerMessage::Ping);
+    assert_eq!(result, Err(InputError::Refused));
+    let told = last_words(again, &outputs);
+    assert_eq!(error_code(&told), ErrorCode::Limited);
+    bench.wait(100);
+    let (later, ..) = bench.enter(&loud);
+    bench.tell(later, TrackerMessage::Ping);
+    bench.tell(calm, TrackerMessage::Ping);
+    let counters = bench.tracker.counters();
+    assert_eq!((counters.limited, counters.refused), (2, 2));
 }
 
 #[test]

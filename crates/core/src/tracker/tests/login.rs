@@ -196,8 +196,9 @@ fn what_only_the_tracker_says_is_forbidden_to_clients() {
 fn what_cannot_be_read_is_refused_in_few_words() {
     let mut bench = Bench::new();
     let (client, ..) = bench.enter(&Who::new(1));
-    let (result, outputs) = bench.input(Input::Unreadable {
+    let (result, outputs) = bench.input(Input::Refused {
         client,
+        code: ErrorCode::Malformed,
         error: "ö".repeat(2_000),
     });
     assert_eq!(result, Err(InputError::Refused));
