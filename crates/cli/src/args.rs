@@ -110,6 +110,22 @@ pub struct TrackerArgs {
     /// Its private key, PEM.
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Clients at a time; fewer if the system allows fewer open files.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = in_range(1, 1_000_000))]
+    pub max_clients: usize,
+    /// Rooms at a time.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = in_range(1, 1_000_000))]
+    pub max_rooms: usize,
+    /// Members of one room.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = in_range(1, 1_000_000))]
+    pub max_members: usize,
+    /// Connections of one network address; 0 lifts all limits per address, for a tracker behind a
+    /// proxy.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = in_range(0, 1_000_000))]
+    pub max_per_address: usize,
+    /// Limit the addresses of this machine too.
+    #[arg(long)]
+    pub limit_loopback: bool,
 }
 
 #[derive(Debug, clap::Args)]

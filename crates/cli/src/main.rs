@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod config;
 mod demo;
+mod descriptors;
 mod failure;
 mod identity;
 mod logging;

@@ -2,13 +2,21 @@
 
 use std::net::SocketAddr;
 
-use circlet_tracker::{ServeError, Tracker};
+use circlet_core::Rate;
+use circlet_tracker::{Limits, ServeError, Tracker, TrackerConfig};
 use serde::Serialize;
+use tracing::warn;
 
 use crate::args::TrackerArgs;
 use crate::failure::Failure;
 use crate::output::print;
-use crate::signals;
+use crate::{descriptors, signals};
+
+/// Descriptors that are no connections: standard streams, event queue, listener, files.
+const SPARE_DESCRIPTORS: usize = 32;
+
+/// Connections for pages that are left even if there are few descriptors.
+const LEAST_PAGES: usize = 32;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "listening")]
@@ -17,9 +25,13 @@ struct Listening {
     url: String,
 }
 
-/// Runs a tracker until SIGINT or SIGTERM.
+/// Runs a tracker until SIGINT or SIGTERM; a second one ends it without telling its clients.
 pub async fn run(args: TrackerArgs, json: bool) -> Result<(), Failure> {
-    let mut builder = Tracker::builder().bind(args.listen);
+    let (config, limits) = settings(&args);
+    let mut builder = Tracker::builder()
+        .bind(args.listen)
+        .config(config)
+        .limits(limits);
     match (args.tls_cert, args.tls_key) {
         (Some(cert), Some(key)) => builder = builder.tls(cert, key),
         (None, None) => {}
@@ -40,8 +52,53 @@ pub async fn run(args: TrackerArgs, json: bool) -> Result<(), Failure> {
         ));
     }
     signals::end().await;
-    tracker.shutdown().await;
-    Ok(())
+    tokio::select! {
+        () = tracker.shutdown() => Ok(()),
+        () = signals::end() => Err(Failure::failed("ended before all clients were told")),
+    }
+}
+
+fn settings(args: &TrackerArgs) -> (TrackerConfig, Limits) {
+    let mut limits = Limits {
+        address_connections: args.max_per_address,
+        limit_loopback: args.limit_loopback,
+        ..Limits::default()
+    };
+    if args.max_per_address == 0 {
+        limits.address_handshakes = 0;
+        limits.address_connects = Rate::UNLIMITED;
+        limits.address_messages = Rate::UNLIMITED;
+    }
+    let max_clients = afford(args.max_clients, &mut limits);
+    let config = TrackerConfig {
+        max_clients,
+        max_rooms: args.max_rooms,
+        max_members: args.max_members,
+        ..TrackerConfig::default()
+    };
+    (config, limits)
+}
+
+/// As many of the clients wished for as there are descriptors for, once the limit is as high as
+/// it goes; pages get by with what is left. So descriptors never run out, and whoever comes when
+/// there is no room is told.
+fn afford(wished: usize, limits: &mut Limits) -> usize {
+    let Some(descriptors) = descriptors::raise_limit() else {
+        return wished;
+    };
+    let connections = descriptors.saturating_sub(SPARE_DESCRIPTORS);
+    let clients = wished.min(connections.saturating_sub(LEAST_PAGES).max(1));
+    if clients < wished {
+        warn!(
+            descriptors,
+            clients,
+            "the limit on open files is too low for {wished} clients; raise it: ulimit -Hn"
+        );
+    }
+    limits.pages = limits
+        .pages
+        .min(connections.saturating_sub(clients).max(LEAST_PAGES));
+    clients
 }
 
 /// Starts a tracker on a free port of this machine, for as long as it is held.

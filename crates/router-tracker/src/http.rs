@@ -1,38 +1,34 @@
 //! HTTP: the way into a WebSocket, and the pages for people and monitors.
 
 use std::convert::Infallible;
+use std::io::Cursor;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use circlet_core::tracker::ClientId;
 use circlet_core::wire::SUBPROTOCOL;
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_util::task::TaskTracker;
+use tokio_tungstenite::tungstenite::handshake;
+use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
+use tokio_tungstenite::tungstenite::handshake::server::{
+    create_response_with_body, write_response,
+};
 use tracing::debug;
 
+use crate::head::MAX_HEAD;
+use crate::metrics::Counts;
 use crate::session::Shared;
-use crate::{metrics, session, table};
-
-/// Time that a connection has for everything but its WebSocket: one that reads its answers
-/// slowly must not hold them for ever. Guess.
-const LIFETIME: Duration = Duration::from_secs(30);
-
-/// The largest head of a request, in bytes. Those of browsers take about 1 KiB.
-const MAX_HEAD: usize = 8 * 1024;
+use crate::{metrics, table};
 
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
@@ -40,72 +36,58 @@ const MAX_HEADERS: usize = 64;
 /// Tables of rooms that may be in memory at a time: one of 10,000 members takes 15 MB.
 const MAX_TABLES: usize = 4;
 
-/// One of the connections that a tracker takes.
-pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
-
 type Answer = Response<Full<Bytes>>;
 
 /// What answers the requests of all connections.
 pub(crate) struct Site {
     shared: Shared,
-    tasks: TaskTracker,
+    counts: Arc<Counts>,
     tables: Arc<Semaphore>,
-    clients: AtomicU64,
-    header_timeout: Duration,
 }
 
 impl Site {
-    pub(crate) fn new(shared: Shared, tasks: TaskTracker, header_timeout: Duration) -> Self {
+    pub(crate) fn new(shared: Shared, counts: Arc<Counts>) -> Self {
         Self {
             shared,
-            tasks,
+            counts,
             tables: Arc::new(Semaphore::new(MAX_TABLES)),
-            clients: AtomicU64::new(0),
-            header_timeout,
         }
     }
 
-    /// Serves one connection until it ends or becomes a WebSocket.
-    pub(crate) async fn serve<S>(self: &Arc<Self>, stream: S, slot: &Slot)
+    /// Answers one request, of which `early` has been read already, and closes the connection.
+    pub(crate) async fn serve<S>(&self, stream: S, early: Vec<u8>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request| {
-            let (site, slot) = (Arc::clone(self), Arc::clone(slot));
-            async move { Ok::<_, Infallible>(site.answer(request, slot).await) }
-        });
+        let (read, write) = tokio::io::split(stream);
+        let stream = tokio::io::join(AsyncReadExt::chain(Cursor::new(early), read), write);
+        let service =
+            service_fn(|request| async move { Ok::<_, Infallible>(self.answer(&request).await) });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
+            .keep_alive(false)
             .max_headers(MAX_HEADERS)
             .max_header_size(MAX_HEAD)
             .max_buf_size(2 * MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        tokio::pin!(connection);
-        let served = async {
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = self.shared.stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        };
-        if let Ok(Err(error)) = timeout(LIFETIME, served).await {
+            .serve_connection(TokioIo::new(stream), service);
+        if let Ok(Err(error)) = timeout(self.shared.limits.page_timeout, connection).await {
             debug!(%error, "bad request");
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, slot: Slot) -> Answer {
+    async fn answer<B: Body>(&self, request: &Request<B>) -> Answer {
         if !request.body().is_end_stream() {
-            let mut answer = text(StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here");
-            set(&mut answer, header::CONNECTION, "close");
-            return answer;
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here");
         }
         let path = request.uri().path();
         if path == "/ws" {
-            return self.upgrade(request, slot);
+            // One that can be had has been had already.
+            return match accept(request) {
+                Ok(_) => text(
+                    StatusCode::BAD_REQUEST,
+                    "this is no request for a WebSocket",
+                ),
+                Err(refused) => *refused,
+            };
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
@@ -130,7 +112,7 @@ impl Site {
             Some(totals) => body(
                 StatusCode::OK,
                 metrics::CONTENT_TYPE,
-                metrics::to_text(&totals).into(),
+                metrics::to_text(&totals, &self.counts, &self.shared).into(),
             ),
             None => text(StatusCode::SERVICE_UNAVAILABLE, "the tracker is ending"),
         }
@@ -158,45 +140,53 @@ impl Site {
         });
         body(status, "application/json", held)
     }
+}
 
-    fn upgrade(&self, mut request: Request<Incoming>, slot: Slot) -> Answer {
-        let mut answer = match create_response_with_body(&request, Full::default) {
-            Ok(answer) => answer,
-            Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
-                let mut answer = text(
-                    StatusCode::UPGRADE_REQUIRED,
-                    "version 13 of the WebSocket protocol is spoken here (RFC 6455)",
-                );
-                set(&mut answer, header::SEC_WEBSOCKET_VERSION, "13");
-                return answer;
-            }
-            Err(error) => {
-                return text(
-                    StatusCode::BAD_REQUEST,
-                    format!("a WebSocket is served here (RFC 6455): {error}"),
-                );
-            }
-        };
-        if !offers_subprotocol(request.headers()) {
-            return text(
-                StatusCode::BAD_REQUEST,
-                format!("the WebSocket subprotocol {SUBPROTOCOL} is spoken here"),
-            );
-        }
-        set(&mut answer, header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-
-        let client = ClientId(self.clients.fetch_add(1, Ordering::Relaxed));
-        let shared = self.shared.clone();
-        let upgrade = hyper::upgrade::on(&mut request);
-        self.tasks.spawn(async move {
-            match upgrade.await {
-                Ok(stream) => session::run(TokioIo::new(stream), client, shared).await,
-                Err(error) => debug!(%error, "the upgrade failed"),
-            }
-            drop(slot);
-        });
-        answer
+/// The answer to a request for a WebSocket, to be written before it begins; `None` if `head` is
+/// anything else.
+pub(crate) fn upgrade(head: &[u8]) -> Option<Vec<u8>> {
+    let (_, request) = handshake::server::Request::try_parse(head).ok()??;
+    let headers = request.headers();
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.contains_key(header::CONTENT_LENGTH);
+    if request.uri().path() != "/ws" || has_body {
+        return None;
     }
+    let mut bytes = Vec::with_capacity(256);
+    write_response(&mut bytes, &accept(&request).ok()?).ok()?;
+    Some(bytes)
+}
+
+/// Agrees to a WebSocket, or says why not.
+fn accept<B>(request: &Request<B>) -> Result<Response<()>, Box<Answer>> {
+    let mut response = match create_response_with_body(request, || ()) {
+        Ok(response) => response,
+        Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
+            let mut answer = text(
+                StatusCode::UPGRADE_REQUIRED,
+                "version 13 of the WebSocket protocol is spoken here (RFC 6455)",
+            );
+            set(&mut answer, header::SEC_WEBSOCKET_VERSION, "13");
+            return Err(Box::new(answer));
+        }
+        Err(error) => {
+            return Err(Box::new(text(
+                StatusCode::BAD_REQUEST,
+                format!("a WebSocket is served here (RFC 6455): {error}"),
+            )));
+        }
+    };
+    if !offers_subprotocol(request.headers()) {
+        return Err(Box::new(text(
+            StatusCode::BAD_REQUEST,
+            format!("the WebSocket subprotocol {SUBPROTOCOL} is spoken here"),
+        )));
+    }
+    response.headers_mut().insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(SUBPROTOCOL),
+    );
+    Ok(response)
 }
 
 /// A body that counts as one of [`MAX_TABLES`] until it is written.

@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use circlet_core::Timestamp;
 use circlet_core::tracker::{ClientId, Counters, Input, InputError, Output, RoomSnapshot, Tracker};
-use circlet_core::wire::TrackerMessage;
+use circlet_core::wire::{ErrorCode, TrackerMessage};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::outbox::{Full, Outbox};
+use crate::outbox::{Ending, Full, Outbox};
 
 /// Events that may wait for the hub; whoever has more to say waits. Guess.
 const QUEUE: usize = 1024;
@@ -35,8 +36,9 @@ pub(crate) enum Event {
         client: ClientId,
         message: Box<TrackerMessage>,
     },
-    Unreadable {
+    Refused {
         client: ClientId,
+        code: ErrorCode,
         error: String,
     },
     Room {
@@ -97,6 +99,7 @@ pub(crate) fn hub(tracker: Tracker) -> (Hub, HubHandle) {
         epoch: Instant::now(),
         events,
         outboxes: HashMap::new(),
+        last_words: None,
         slow_readers: 0,
     };
     (hub, HubHandle(sender))
@@ -108,11 +111,14 @@ pub(crate) struct Hub {
     epoch: Instant,
     events: mpsc::Receiver<Event>,
     outboxes: HashMap<ClientId, Outbox>,
+    /// Who was last told why it is turned away: the close that follows says it too.
+    last_words: Option<(ClientId, ErrorCode)>,
     slow_readers: u64,
 }
 
 impl Hub {
-    /// Runs until `stop`; then the connections end because their outboxes do.
+    /// Runs until `stop`; then it does what it has been given already, and the connections end
+    /// because their outboxes do.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut calendar = interval(CALENDAR_INTERVAL);
         calendar.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,7 +133,7 @@ impl Hub {
                 alarm.as_mut().reset(due);
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 _ = calendar.tick() => {
                     let unix_ms = unix_ms();
                     self.input(Input::WallClock { unix_ms });
@@ -146,6 +152,10 @@ impl Hub {
                 }
             }
         }
+        self.events.close();
+        while let Ok(event) = self.events.try_recv() {
+            self.on_event(event);
+        }
     }
 
     fn on_event(&mut self, event: Event) {
@@ -162,7 +172,15 @@ impl Hub {
                 client,
                 message: *message,
             }),
-            Event::Unreadable { client, error } => self.input(Input::Unreadable { client, error }),
+            Event::Refused {
+                client,
+                code,
+                error,
+            } => self.input(Input::Refused {
+                client,
+                code,
+                error,
+            }),
             // Whoever asked may have gone.
             Event::Room { name, reply } => {
                 let now = self.now();
@@ -188,10 +206,16 @@ impl Hub {
         while let Some(output) = self.tracker.poll_output() {
             match output {
                 Output::Send { client, message } => self.send(client, &message),
-                Output::Close { client } => {
-                    self.outboxes.remove(&client);
-                }
+                Output::Close { client } => self.close(client),
             }
+        }
+    }
+
+    fn close(&mut self, client: ClientId) {
+        let told = self.last_words.take().filter(|(to, _)| *to == client);
+        let code = told.map_or(CloseCode::Normal, |(_, code)| close_code(code));
+        if let Some(outbox) = self.outboxes.remove(&client) {
+            outbox.end(Ending::Close(code, ""));
         }
     }
 
@@ -199,14 +223,17 @@ impl Hub {
         let Some(outbox) = self.outboxes.get(&client) else {
             return;
         };
-        if outbox.push(message.to_json().into()) == Err(Full)
+        if let TrackerMessage::Error { code, .. } = message {
+            self.last_words = Some((client, *code));
+        }
+        if outbox.push(message.to_json()) == Err(Full)
             && let Some(outbox) = self.outboxes.remove(&client)
         {
             debug!(
                 client = client.0,
                 "cut off: it does not read what it is sent"
             );
-            outbox.cut();
+            outbox.end(Ending::Cut);
             self.slow_readers += 1;
             // What follows from it is drained by whoever drains already.
             let _ = self
@@ -232,6 +259,20 @@ impl Hub {
 
     fn instant(&self, at: Timestamp) -> Instant {
         self.epoch + Duration::from_micros(at.as_micros())
+    }
+}
+
+/// The WebSocket's word for it (RFC 6455, section 7.4.1).
+fn close_code(code: ErrorCode) -> CloseCode {
+    match code {
+        ErrorCode::Malformed => CloseCode::Invalid,
+        ErrorCode::Full => CloseCode::Again,
+        ErrorCode::Login
+        | ErrorCode::Room
+        | ErrorCode::Topology
+        | ErrorCode::Forbidden
+        | ErrorCode::Limited
+        | ErrorCode::Timeout => CloseCode::Policy,
     }
 }
 

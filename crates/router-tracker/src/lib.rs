@@ -28,16 +28,22 @@
 //!
 //! [`TrackerMessage`]: circlet_core::wire::TrackerMessage
 
+mod addresses;
+mod connection;
 mod error;
+mod head;
 mod http;
 mod hub;
+mod limits;
 mod metrics;
 mod outbox;
 mod server;
 mod session;
+mod socket;
 mod table;
 mod tls;
 
 pub use circlet_core::tracker::TrackerConfig;
 pub use error::{ServeError, TlsError};
+pub use limits::Limits;
 pub use server::{Builder, Tracker};

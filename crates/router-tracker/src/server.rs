@@ -1,42 +1,34 @@
 //! Starting, listening, ending.
 
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use circlet_core::tracker::{self, TrackerConfig};
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::info;
 
-use crate::http::{Site, Slot};
+use crate::connection::Door;
 use crate::hub::hub;
+use crate::limits::Limits;
+use crate::outbox::Waiting;
 use crate::session::Shared;
 use crate::{ServeError, tls};
 
 /// Where a tracker listens unless told otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7700);
 
-/// Time for a TLS handshake, and for the head of a request. Guess: a slow path needs 1 s.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Connections beside those that may become clients: requests of people and monitors. Guess.
-const HTTP_SLOTS: usize = 256;
-
-/// Time that connections have to end in order when the tracker does.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// Time to wait when no connection can be accepted, for lack of file descriptors most likely.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that may wait to be accepted: a room that comes back at once. The system may allow
+/// fewer.
+const BACKLOG: u32 = 4096;
 
 /// A tracker that is to be started.
 #[derive(Clone, Debug)]
@@ -44,7 +36,7 @@ pub struct Builder {
     listen: SocketAddr,
     config: TrackerConfig,
     tls: Option<(PathBuf, PathBuf)>,
-    head_timeout: Duration,
+    limits: Limits,
 }
 
 impl Builder {
@@ -70,11 +62,10 @@ impl Builder {
         self
     }
 
-    /// Time that a connection has for its TLS handshake, and for the head of each request.
-    /// Default 10 s.
+    /// What the server takes.
     #[must_use]
-    pub fn head_timeout(mut self, timeout: Duration) -> Self {
-        self.head_timeout = timeout;
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -94,30 +85,27 @@ impl Builder {
             addr: self.listen,
             source,
         };
-        let listener = TcpListener::bind(self.listen).await.map_err(cannot_bind)?;
+        let listener = listen(self.listen, self.limits.socket_buffer).map_err(cannot_bind)?;
         let local_addr = listener.local_addr().map_err(cannot_bind)?;
         // Nonces come from it: it has to be one that nobody can foresee.
         let mut rng = StdRng::try_from_rng(&mut SysRng).map_err(ServeError::Entropy)?;
 
-        let slots = self.config.max_clients.saturating_add(HTTP_SLOTS);
+        let limits = Arc::new(self.limits);
+        let slots = self.config.max_clients.saturating_add(limits.pages);
         let (hub, handle) = hub(tracker::Tracker::new(self.config, &mut rng));
         let shared = Shared {
             hub: handle,
+            waiting: Arc::new(Waiting::new(Arc::clone(&limits))),
+            unread: Arc::default(),
+            limits: Arc::clone(&limits),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
         };
         let tasks = TaskTracker::new();
-        let door = Arc::new(Door {
-            site: Arc::new(Site::new(shared.clone(), tasks.clone(), self.head_timeout)),
-            shared: shared.clone(),
-            tls,
-            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
-            tasks: tasks.clone(),
-            head_timeout: self.head_timeout,
-        });
+        let door = Arc::new(Door::new(shared.clone(), tls, slots, tasks.clone()));
         tasks.spawn(hub.run(shared.stop.clone()));
         tasks.spawn(Arc::clone(&door).run(listener));
-        info!(%local_addr, tls = door.tls.is_some(), "the tracker listens");
+        info!(%local_addr, tls = door.is_tls(), "the tracker listens");
         Ok(Tracker {
             local_addr,
             door,
@@ -143,7 +131,7 @@ impl Tracker {
             listen: DEFAULT_LISTEN,
             config: TrackerConfig::default(),
             tls: None,
-            head_timeout: HEAD_TIMEOUT,
+            limits: Limits::default(),
         }
     }
 
@@ -156,7 +144,7 @@ impl Tracker {
     /// The URL of its WebSocket, with the address that it listens on.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.door.tls.is_some() { "wss" } else { "ws" };
+        let scheme = if self.door.is_tls() { "wss" } else { "ws" };
         format!("{scheme}://{}/ws", self.local_addr)
     }
 
@@ -166,20 +154,18 @@ impl Tracker {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(slot) = self.door.slot() else {
-            return warn!("turned away: there are too many connections");
-        };
-        let site = Arc::clone(&self.door.site);
-        self.door
-            .spawn(async move { site.serve(stream, &slot).await });
+        self.door.attach(stream);
     }
 
     /// Takes no more connections, writes what waits to be written, closes all connections and
-    /// returns; after 3 s at the latest, those that have not ended by then are cut off.
+    /// returns; after [`Limits::grace`] at the latest, those that have not ended by then are cut off.
     pub async fn shutdown(self) {
         self.shared.stop.cancel();
         self.tasks.close();
-        if timeout(GRACE, self.tasks.wait()).await.is_err() {
+        if timeout(self.shared.limits.grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
             self.shared.abort.cancel();
             self.tasks.wait().await;
         }
@@ -199,84 +185,17 @@ impl fmt::Debug for Tracker {
     }
 }
 
-/// Accepts connections.
-struct Door {
-    site: Arc<Site>,
-    shared: Shared,
-    tls: Option<TlsAcceptor>,
-    slots: Arc<Semaphore>,
-    tasks: TaskTracker,
-    head_timeout: Duration,
-}
-
-impl Door {
-    async fn run(self: Arc<Self>, listener: TcpListener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.shared.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(slot) = self.slot() else {
-                warn!(%peer, "turned away: there are too many connections");
-                continue;
-            };
-            let connection = Connection {
-                site: Arc::clone(&self.site),
-                tls: self.tls.clone(),
-                slot,
-                head_timeout: self.head_timeout,
-            };
-            self.spawn(connection.run(stream));
-        }
-    }
-
-    /// A place for one more connection, if there is any.
-    fn slot(&self) -> Option<Slot> {
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        slot.ok().map(Arc::new)
-    }
-
-    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let abort = self.shared.abort.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = abort.cancelled() => {}
-                () = connection => {}
-            }
-        });
-    }
-}
-
-/// One connection, from its start to its end or to its upgrade.
-struct Connection {
-    site: Arc<Site>,
-    tls: Option<TlsAcceptor>,
-    slot: Slot,
-    head_timeout: Duration,
-}
-
-impl Connection {
-    async fn run(self, stream: TcpStream) {
-        // Signals are small and each is waited for.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "connection lost");
-            return;
-        }
-        let Some(tls) = self.tls else {
-            return self.site.serve(stream, &self.slot).await;
-        };
-        match timeout(self.head_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.site.serve(stream, &self.slot).await,
-            Ok(Err(error)) => debug!(%error, "no TLS handshake"),
-            Err(_) => debug!("the TLS handshake took too long"),
-        }
-    }
+/// Listens; the connections accepted have these buffers too.
+fn listen(addr: SocketAddr, buffer: u32) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A tracker that is started again must not wait for its old connections to be forgotten.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(buffer)?;
+    socket.set_recv_buffer_size(buffer)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }

@@ -175,6 +175,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.send_raw(Message::Text(message.to_json().into())).await;
     }
 
+    /// Sends to a tracker that may have closed the connection meanwhile.
+    pub async fn try_send(&mut self, message: &TrackerMessage) {
+        let message = Message::Text(message.to_json().into());
+        let _ = soon(self.socket.send(message)).await;
+    }
+
+    /// What the WebSocket runs over.
+    pub fn stream(&mut self) -> &mut S {
+        self.socket.get_mut()
+    }
+
     pub async fn send_raw(&mut self, message: Message) {
         soon(self.socket.send(message)).await.unwrap();
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use circlet_core::ring::Position;
 use circlet_core::room::RoomId;
 use circlet_core::wire::{LinkReport, LinkState, Signal, TrackerMessage};
+use circlet_tracker::Limits;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -133,11 +134,26 @@ async fn metrics_have_every_count() {
         ("rooms", "gauge", 1),
         ("members", "gauge", 1),
         ("logins_total", "counter", 1),
+        ("queued_bytes", "gauge", 0),
+        ("unread_bytes", "gauge", 0),
         ("refused_total", "counter", 0),
+        ("limited_total", "counter", 0),
+        ("full_total", "counter", 0),
         ("superseded_total", "counter", 0),
         ("signals_relayed_total", "counter", 0),
         ("signals_unreachable_total", "counter", 1),
         ("timed_out_total", "counter", 0),
+        ("login_timed_out_total", "counter", 0),
+        ("connections_total", "counter", 3),
+        ("no_room_total", "counter", 0),
+        ("address_connections_total", "counter", 0),
+        ("address_handshakes_total", "counter", 0),
+        ("address_connects_total", "counter", 0),
+        ("handshakes_busy_total", "counter", 0),
+        ("handshakes_failed_total", "counter", 0),
+        ("handshakes_timed_out_total", "counter", 0),
+        ("heads_timed_out_total", "counter", 0),
+        ("accept_failed_total", "counter", 0),
         ("slow_readers_total", "counter", 0),
     ] {
         let name = format!("circlet_tracker_{name}");
@@ -149,7 +165,7 @@ async fn metrics_have_every_count() {
             assert!(answer.body.contains(&line), "{line:?} in {}", answer.body);
         }
     }
-    assert_eq!(answer.body.lines().count(), 30, "{}", answer.body);
+    assert_eq!(answer.body.lines().count(), 3 * 25, "{}", answer.body);
 }
 
 #[tokio::test]
@@ -188,7 +204,10 @@ async fn other_requests_are_errors_that_help() {
 #[tokio::test]
 async fn one_who_sends_no_request_is_closed() {
     let tracker = builder()
-        .head_timeout(Duration::from_millis(100))
+        .limits(Limits {
+            head_timeout: Duration::from_millis(100),
+            ..Limits::default()
+        })
         .serve()
         .await
         .unwrap();

@@ -295,15 +295,25 @@ async fn a_client_that_does_not_read_is_cut_off() {
 async fn the_silent_are_pinged_then_closed() {
     let config = TrackerConfig {
         client_timeout: Duration::from_millis(200),
+        login_timeout: Duration::from_millis(200),
         ..TrackerConfig::default()
     };
     let tracker = builder().config(config).serve().await.unwrap();
     let (mut silent, ..) = Client::enter(&tracker, &Who::new(1)).await;
-    let mut stranger = Client::connect(&tracker).await;
+    let stranger = Client::connect(&tracker).await;
     assert_eq!(silent.receive().await, TrackerMessage::Ping);
-    assert_eq!(silent.last_words().await, (vec![], Some(CloseCode::Normal)));
-    assert_eq!(
-        stranger.last_words().await,
-        (vec![], Some(CloseCode::Normal))
-    );
+    for mut client in [silent, stranger] {
+        let (words, code) = client.last_words().await;
+        assert!(
+            matches!(
+                words.as_slice(),
+                [TrackerMessage::Error {
+                    code: ErrorCode::Timeout,
+                    ..
+                }]
+            ),
+            "{words:?}"
+        );
+        assert_eq!(code, Some(CloseCode::Policy));
+    }
 }
