@@ -250,19 +250,23 @@ pub struct SimulateArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: circlet bench relay --size 16240 --seconds 5\n\n\
-    Everything runs in this process over real WebRTC on loopback. The time per hop is that of \
-    messages sent one at a time, from send to receive, divided by the links crossed."
+    Links and relays run in this process over real WebRTC on loopback. The time per hop is that of \
+    messages sent one at a time, from send to receive, divided by the links crossed. A tracker is a \
+    process of its own, and so is the bare relay that it is compared with; its clients are in this one."
 )]
 pub struct BenchArgs {
     /// What to measure.
     #[arg(value_enum)]
     pub what: BenchKind,
-    /// Bytes of one message.
-    #[arg(long, value_name = "BYTES", default_value_t = 16_240, value_parser = in_range(16, 61_440))]
-    pub size: usize,
+    /// Bytes of one message [default: 16240; of a session description: 1500].
+    #[arg(long, value_name = "BYTES", value_parser = in_range(16, 61_440))]
+    pub size: Option<usize>,
     /// How long each part is measured.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = in_range(1, 3600))]
     pub seconds: usize,
+    /// Of a tracker: its clients [default: 4000, fewer if the system allows fewer open files].
+    #[arg(long, value_name = "N", value_parser = in_range(64, 1_000_000))]
+    pub clients: Option<usize>,
 }
 
 /// What `circlet bench` measures.
@@ -272,6 +276,11 @@ pub enum BenchKind {
     Link,
     /// Messages that one member passes on.
     Relay,
+    /// Joins, signals and idle clients of a tracker.
+    Tracker,
+    /// Serves what `tracker` is compared with.
+    #[value(hide = true)]
+    BareRelay,
 }
 
 impl BenchKind {
@@ -281,6 +290,8 @@ impl BenchKind {
         match self {
             Self::Link => "link",
             Self::Relay => "relay",
+            Self::Tracker => "tracker",
+            Self::BareRelay => "bare-relay",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod meter;
 mod overlay;
 mod plain;
+mod tracker;
 mod udp;
 
 use std::time::Duration;
@@ -15,7 +16,10 @@ use crate::output::print;
 use crate::statistics::{percentile, tenths};
 use overlay::Members;
 
-/// The last line of `circlet bench`.
+/// Bytes of a message unless told otherwise: what fills whole packets.
+const SIZE: usize = 16_240;
+
+/// The last line of `circlet bench link` and `relay`.
 #[derive(Debug, Serialize)]
 struct Figures {
     bench: &'static str,
@@ -45,18 +49,21 @@ pub async fn run(args: BenchArgs, json: bool) -> Result<(), Failure> {
     let links: u16 = match args.what {
         BenchKind::Link => 1,
         BenchKind::Relay => 2,
+        BenchKind::Tracker => return tracker::run(args, json).await,
+        BenchKind::BareRelay => return tracker::bare::serve().await,
     };
+    let size = args.size.unwrap_or(SIZE);
     let time = Duration::from_secs(args.seconds as u64);
 
     let mut members = Members::start(links).await?;
-    let near = members.latency(1, args.size, time).await?;
+    let near = members.latency(1, size, time).await?;
     let far = match args.what {
-        BenchKind::Link => None,
-        BenchKind::Relay => Some(members.latency(links, args.size, time).await?),
+        BenchKind::Relay => Some(members.latency(links, size, time).await?),
+        _ => None,
     };
-    let overlay = members.throughput(links, args.size, time).await?;
+    let overlay = members.throughput(links, size, time).await?;
     members.end().await;
-    let plain = plain::throughput(links, args.size, time).await?;
+    let plain = plain::throughput(links, size, time).await?;
     let udp = udp::throughput(links, time)
         .map_err(|error| Failure::failed(format!("plain UDP on loopback: {error}")))?;
 
@@ -68,7 +75,7 @@ pub async fn run(args: BenchArgs, json: bool) -> Result<(), Failure> {
     };
     let figures = Figures {
         bench: args.what.name(),
-        size: args.size,
+        size,
         seconds: args.seconds,
         mb_per_s: tenths(overlay.mb_per_s),
         messages_per_s: overlay.messages_per_s.round(),
