@@ -94,8 +94,21 @@ impl Tracker {
 
     /// Starts one at `address`.
     pub fn start_at(directory: &Path, address: &str) -> Self {
-        let mut child = hermetic(directory)
-            .args(["tracker", "--json", "--listen", address])
+        Self::start_with(directory, address, &[])
+    }
+
+    /// Starts one at `address` that is given `flags`.
+    pub fn start_with(directory: &Path, address: &str, flags: &[&str]) -> Self {
+        Self::spawn(
+            hermetic(directory)
+                .args(["tracker", "--json", "--listen", address])
+                .args(flags),
+        )
+    }
+
+    /// Starts one by a command of its own.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -78,6 +78,11 @@ impl Ring {
     pub fn start(count: usize, flags: &[&str]) -> Self {
         let directory = TempDir::with_prefix("circlet-test-").unwrap();
         let tracker = Tracker::start(directory.path());
+        Self::start_at(directory, tracker, count, flags)
+    }
+
+    /// `count` members of a tracker that runs already.
+    pub fn start_at(directory: TempDir, tracker: Tracker, count: usize, flags: &[&str]) -> Self {
         let mut ring = Self {
             directory,
             tracker,

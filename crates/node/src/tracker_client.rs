@@ -15,8 +15,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
-use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::http::uri::PathAndQuery;
+use tokio_tungstenite::tungstenite::http::{StatusCode, Uri};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
@@ -182,6 +182,8 @@ enum Error {
     Connect(std::io::Error),
     #[error("no trusted certificates on this system: {0}")]
     NoRoots(String),
+    #[error("it has no room now ({0}); trying again")]
+    TurnedAway(StatusCode),
     #[error("no circlet tracker answers there: {0}")]
     Handshake(Box<tungstenite::Error>),
     #[error("it takes no messages")]
@@ -245,8 +247,18 @@ async fn open_with(
         Some(connector),
     )
     .await
-    .map_err(|error| Error::Handshake(Box::new(error)))?;
+    .map_err(|error| match error {
+        tungstenite::Error::Http(answer) if is_temporary(answer.status()) => {
+            Error::TurnedAway(answer.status())
+        }
+        error => Error::Handshake(Box::new(error)),
+    })?;
     Ok(socket)
+}
+
+/// Whether a tracker, or what stands before it, says so when there is too much to do.
+fn is_temporary(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE
 }
 
 /// TLS that trusts whom the system trusts, or the certificates that `SSL_CERT_FILE` names.
@@ -488,6 +500,15 @@ mod tests {
         assert!(lost.starts_with("cannot connect"), "{lost}");
 
         let (listener, address) = self::listener().await;
+        let mut client = Client::connect(address);
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let full = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, full)
+            .await
+            .unwrap();
+        let lost = client.lost().await;
+        assert!(lost.starts_with("it has no room now (503"), "{lost}");
+
         let mut client = Client::connect(address);
         let (stream, _) = listener.accept().await.unwrap();
         // A WebSocket server, but of another protocol.

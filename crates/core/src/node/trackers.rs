@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::{Event, InputError, Node, Output, TimerKind, TrackerId};
-use crate::identity::{NodeId, Purpose};
+use crate::identity::{Incarnation, NodeId, Purpose};
 use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::wire::{Assignment, ErrorCode, SignedSignal, TrackerMessage, VERSION, login_bytes};
@@ -56,6 +56,21 @@ impl Trackers {
 
     fn get_mut(&mut self, id: TrackerId) -> Option<&mut Tracker> {
         self.all.get_mut(usize::from(id.0))
+    }
+
+    /// Whether a tracker other than `id` has the node in its table, or is still to be heard: what
+    /// `id` alone says is then not the end.
+    fn has_other(&self, id: TrackerId) -> bool {
+        self.ids().zip(&self.all).any(|(other, tracker)| {
+            other != id && (tracker.phase == Phase::LoggedIn || tracker.failures == 0)
+        })
+    }
+
+    /// Has the next attempt wait as long as may be: coming back at once would lead to the same.
+    fn back_off(&mut self, id: TrackerId) {
+        if let Some(tracker) = self.get_mut(id) {
+            tracker.failures = u32::MAX / 2;
+        }
     }
 
     fn ids(&self) -> impl Iterator<Item = TrackerId> + use<> {
@@ -138,9 +153,7 @@ impl Node {
             }
             (TrackerMessage::Gone { node }, _) => self.on_hint_gone(now, node),
             (TrackerMessage::Superseded { incarnation }, _) => {
-                if incarnation > self.incarnation {
-                    self.end(Event::Superseded { by: incarnation });
-                }
+                self.on_superseded(now, id, incarnation);
             }
             (TrackerMessage::Error { code, message }, _) => {
                 self.on_tracker_error(now, id, code, message);
@@ -205,13 +218,31 @@ impl Node {
         }
     }
 
-    /// A tracker will not have this node. That is the end, unless another one has it or it has
-    /// neighbours: then it does without this one.
+    /// A tracker will not have this node. That is the end, unless another one has or may have it,
+    /// or it has neighbours: then it does without this one.
     fn refused_by(&mut self, now: Timestamp, id: TrackerId, message: String) {
-        if self.trackers.can_signal() || self.links.open().next().is_some() {
+        if self.trackers.can_signal()
+            || self.trackers.has_other(id)
+            || self.links.open().next().is_some()
+        {
+            self.trackers.back_off(id);
             self.drop_tracker(now, id);
         } else {
             self.end(Event::Refused { message });
+        }
+    }
+
+    /// A tracker says that there is a later session. It has no proof, so that another tracker's
+    /// silence counts for more; the later session's own presence record, signed, is one.
+    fn on_superseded(&mut self, now: Timestamp, id: TrackerId, by: Incarnation) {
+        if by <= self.incarnation {
+            return;
+        }
+        if self.trackers.has_other(id) {
+            self.trackers.back_off(id);
+            self.drop_tracker(now, id);
+        } else {
+            self.end(Event::Superseded { by });
         }
     }
 
@@ -274,9 +305,7 @@ impl Node {
             }
             // Coming back at once would do what was too much already.
             ErrorCode::Limited => {
-                if let Some(tracker) = self.trackers.get_mut(id) {
-                    tracker.failures = u32::MAX / 2;
-                }
+                self.trackers.back_off(id);
                 self.drop_tracker(now, id);
             }
         }
