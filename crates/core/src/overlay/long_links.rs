@@ -11,6 +11,7 @@ use core::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
+use thin_vec::ThinVec;
 
 use super::{Action, Context, NEVER, Overlay};
 use crate::ring::Member;
@@ -38,7 +39,7 @@ pub(super) struct LongLinks<M> {
     /// When the number of members is compared with those of the draws again.
     next_look: Timestamp,
     /// Members that were suggested.
-    assigned: Vec<M>,
+    assigned: ThinVec<M>,
 }
 
 impl<M> LongLinks<M> {
@@ -49,7 +50,7 @@ impl<M> LongLinks<M> {
             next_lookup: 0,
             draws: 0,
             next_look: Timestamp::ZERO,
-            assigned: Vec::new(),
+            assigned: ThinVec::new(),
         }
     }
 
@@ -134,7 +135,7 @@ impl<M: Member> Overlay<M> {
 
     /// Members that somebody suggests as long links: taken as far as links are missing.
     pub fn assign_long_links(&mut self, members: Vec<M>) {
-        self.long.assigned = members;
+        self.long.assigned = members.into();
     }
 
     /// Looks for one more long link if one is missing and there is somebody to have it with.

@@ -35,6 +35,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use rand::rngs::Xoshiro256PlusPlus;
+use thin_vec::ThinVec;
 
 use crate::config::Config;
 use crate::ring::{Member, Position};
@@ -183,29 +184,15 @@ const NEVER: Timestamp = Timestamp::MAX;
 
 /// A member's part of the overlay.
 ///
-/// Its fields are in the order that they are needed in: whoever passes a message on finds all it
-/// looks at in the first line of memory and in the neighbours' places.
+/// Its fields are in the order that they are needed in: what every message and every round of
+/// stabilization look at comes first, in a few lines of memory.
 #[derive(Clone, Debug)]
 #[repr(C)]
-pub struct Overlay<M> {
+pub struct Overlay<M: Member> {
     me: M,
-    neighbours: Neighbours<M>,
     /// What this member knows of the ring, and tells.
     table: Arc<Table<M>>,
     timers: Timers,
-    quarantine: Quarantine<M>,
-    long: LongLinks<M>,
-    /// Until when links are kept that neither side wants.
-    lingering: Vec<(M, Timestamp)>,
-    /// Whom others named, and until when that is worth something.
-    candidates: Vec<(M, Timestamp)>,
-    /// Members that are known to be near by other means than the ring's.
-    hints: Vec<M>,
-    /// How many members are known by other means, this one not included.
-    known: usize,
-    /// Since when this member has had somebody to join but has not joined.
-    joining_since: Option<Timestamp>,
-    told_at: Timestamp,
     told_version: u64,
     /// Links have changed since the table was brought up to date.
     links_changed: bool,
@@ -213,6 +200,20 @@ pub struct Overlay<M> {
     changed: bool,
     /// Every ring link that is wanted is there or under way, and nothing has happened since.
     settled: bool,
+    neighbours: Neighbours<M>,
+    quarantine: Quarantine<M>,
+    long: LongLinks<M>,
+    /// Until when links are kept that neither side wants.
+    lingering: ThinVec<(M, Timestamp)>,
+    /// Whom others named, and until when that is worth something.
+    candidates: ThinVec<(M, Timestamp)>,
+    /// Members that are known to be near by other means than the ring's.
+    hints: ThinVec<M>,
+    /// How many members are known by other means, this one not included.
+    known: usize,
+    /// Since when this member has had somebody to join but has not joined.
+    joining_since: Option<Timestamp>,
+    told_at: Timestamp,
 }
 
 impl<M: Member> Overlay<M> {
@@ -231,9 +232,9 @@ impl<M: Member> Overlay<M> {
                 long_links: NEVER,
                 linger: NEVER,
             },
-            lingering: Vec::new(),
-            candidates: Vec::new(),
-            hints: Vec::new(),
+            lingering: ThinVec::new(),
+            candidates: ThinVec::new(),
+            hints: ThinVec::new(),
             known: 0,
             joining_since: None,
             told_at: Timestamp::ZERO,
@@ -390,7 +391,7 @@ impl<M: Member> Overlay<M> {
     /// and how many there are beside this one.
     pub fn set_known(&mut self, near: Vec<M>, known: usize) {
         if self.hints != near {
-            self.hints = near;
+            self.hints = near.into();
             self.settled = false;
         }
         self.known = known;

@@ -3,6 +3,9 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
+
 use super::table::Table;
 use crate::ring::Member;
 use crate::wire::{Want, Wish};
@@ -130,22 +133,26 @@ impl<M> Neighbour<M> {
 /// How many neighbours there are bits for.
 const READY_BITS: usize = u64::BITS as usize;
 
+/// Members whose places are kept in line: 4 + 4 ring links, 8 own and 16 accepted long links.
+const IN_LINE: usize = 32;
+
 /// All neighbours, in order of their places. Members and what is known of them lie apart, and
-/// who may be given messages stands here: whoever routes looks at two lines of memory.
+/// who may be given messages stands here: whoever routes looks at nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Neighbours<M> {
-    members: Vec<M>,
-    known: Vec<Neighbour<M>>,
+#[repr(C)]
+pub(super) struct Neighbours<M: Member> {
     /// Bit n: the n-th neighbour has joined, and is not suspect.
     ready: u64,
+    known: ThinVec<Neighbour<M>>,
+    members: SmallVec<[M; IN_LINE]>,
 }
 
-impl<M> Default for Neighbours<M> {
+impl<M: Member> Default for Neighbours<M> {
     fn default() -> Self {
         Self {
-            members: Vec::new(),
-            known: Vec::new(),
             ready: 0,
+            known: ThinVec::new(),
+            members: SmallVec::new(),
         }
     }
 }
@@ -153,14 +160,12 @@ impl<M> Default for Neighbours<M> {
 impl<M: Member> Neighbours<M> {
     /// These, given in order of their places.
     pub(super) fn of(known: impl Iterator<Item = (M, Neighbour<M>)>) -> Self {
-        let (members, known) = known.unzip();
+        let (members, known): (_, Vec<_>) = known.unzip();
         let mut neighbours = Self {
-            members,
-            known,
             ready: 0,
+            known: known.into(),
+            members,
         };
-        neighbours.members.shrink_to_fit();
-        neighbours.known.shrink_to_fit();
         neighbours.note_ready();
         neighbours
     }

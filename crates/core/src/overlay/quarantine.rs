@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
+use thin_vec::ThinVec;
+
 use crate::time::Timestamp;
 
 /// The most entries kept; the one that ends first makes room.
@@ -25,13 +27,13 @@ struct Entry<M> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Quarantine<M> {
-    entries: Vec<Entry<M>>,
+    entries: ThinVec<Entry<M>>,
 }
 
 impl<M> Default for Quarantine<M> {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: ThinVec::new(),
         }
     }
 }

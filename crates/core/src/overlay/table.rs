@@ -19,7 +19,7 @@ impl<M> List<M> {
 
 impl<M> Default for List<M> {
     fn default() -> Self {
-        Self(Arc::new([]))
+        Self(Arc::default())
     }
 }
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use circlet_core::Timestamp;
 
-pub use super::prefetch::prefetch;
+use super::memory::advise_large_pages;
+pub use super::memory::prefetch;
 use super::shard::{Core, Layout, Shard};
 use super::wheel::{Key, SOURCE_BITS, Sequence};
 use super::windows::Exchange;
@@ -192,6 +193,7 @@ impl<A: Actor> Kernel<A> {
         let count = self.shards.len();
         for shard in &mut self.shards {
             shard.slots.reserve(actors.div_ceil(count));
+            advise_large_pages(&mut shard.slots);
         }
     }
 

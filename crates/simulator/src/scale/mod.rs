@@ -9,7 +9,7 @@ mod event;
 mod host;
 mod ideal;
 pub mod kernel;
-mod prefetch;
+mod memory;
 mod shard;
 mod shared;
 mod slot;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use circlet_core::Timestamp;
 
 use super::kernel::{Actor, BadSchedule, Context, Why};
-use super::prefetch::prefetch;
+use super::memory::prefetch;
 use super::wheel::{Key, Sequence, Wheel};
 
 /// How many events before its own an actor's memory is asked for: enough to hide the latency of
@@ -150,7 +150,7 @@ impl<A: Actor> Shard<A> {
     #[inline]
     fn fetch(&self, ahead: usize) {
         if let Some(slot) = self.slot(ahead) {
-            prefetch(slot, A::HOT_BYTES);
+            prefetch(slot, 0..A::HOT_BYTES);
         }
     }
 

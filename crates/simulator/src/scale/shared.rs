@@ -84,7 +84,8 @@ pub struct Flow {
     pub kind: FlowKind,
     /// What the scenario calls it.
     pub class: TrafficKind,
-    /// Whether each member sends it by itself; else the scenario says who and when.
+    /// Whether each member sends it by itself, true of one flow at most; else the scenario says
+    /// who and when.
     pub by_all: bool,
     /// The time between two of one sender.
     pub gap: Duration,
@@ -108,6 +109,13 @@ pub enum FlowKind {
 }
 
 impl Shared {
+    /// The flow that each member sends by itself, if there is one, and its number.
+    #[inline]
+    #[must_use]
+    pub fn flow_of_all(&self) -> Option<(u8, &Flow)> {
+        (0..).zip(&self.flows).find(|(_, flow)| flow.by_all)
+    }
+
     /// The place of a member.
     #[inline]
     #[must_use]

@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 
 use circlet_core::Timestamp;
 
-use super::prefetch::prefetch;
+use super::memory::{advise_large_pages, prefetch};
 
 /// Microseconds of a bucket, as a power of two.
 const BUCKET_BITS: u32 = 7;
@@ -393,8 +393,12 @@ impl<E> Wheel<E> {
         let chunk = if self.free == NONE {
             let chunk = self.chains.len() as u32;
             self.chains.push(NONE);
+            let room = self.slab.capacity();
             self.slab
                 .resize_with(self.slab.len() + Self::CHUNK as usize, || None);
+            if self.slab.capacity() != room {
+                advise_large_pages(&mut self.slab);
+            }
             chunk
         } else {
             let chunk = self.free;
@@ -472,7 +476,7 @@ impl<E> Wheel<E> {
         }
         let start = (chunk * Self::CHUNK) as usize;
         let entries = &self.slab[start..start + Self::CHUNK as usize];
-        prefetch(entries, CHUNK_BYTES);
+        prefetch(entries, 0..CHUNK_BYTES);
         self.chains[chunk as usize]
     }
 

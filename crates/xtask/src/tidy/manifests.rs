@@ -9,7 +9,7 @@ use super::tree::{Problem, Tree};
 const CORE: &str = "crates/core/Cargo.toml";
 
 /// All that the core may depend on: none of it does I/O or reads a clock.
-const CORE_MAY: [&str; 9] = [
+const CORE_MAY: [&str; 11] = [
     "blake3",
     "bytes",
     "data-encoding",
@@ -19,6 +19,8 @@ const CORE_MAY: [&str; 9] = [
     "rand",
     "serde",
     "serde_json",
+    "smallvec",
+    "thin-vec",
 ];
 
 /// Which of the workspace's crates may depend on which; those with `?` only if a feature says so.

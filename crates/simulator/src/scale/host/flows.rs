@@ -14,13 +14,16 @@ use crate::scale::shared::{FlowKind, Shared};
 use crate::scale::slot::Slot;
 
 impl Host {
-    pub(super) fn on_flow_due(&mut self, at: &mut Context<'_, Self>, index: usize) {
-        let (shared, now) = (at.shared(), at.now());
-        let flow = &shared.flows[index];
+    /// The flow of all members has something for this one to send.
+    pub(super) fn on_flow_due(&mut self, at: &mut Context<'_, Self>) {
+        let now = at.now();
+        let Some((index, flow)) = at.shared().flow_of_all() else {
+            return;
+        };
         let next = now + flow.gap.max(Duration::from_micros(1));
-        self.due[index] = if next < flow.end { next } else { NEVER };
+        self.due = if next < flow.end { next } else { NEVER };
         if now < flow.end {
-            self.begin(at, index as u8, None, None);
+            self.begin(at, index, None, None);
         }
     }
 

@@ -225,7 +225,7 @@ impl Host {
     pub(super) fn end(&mut self, state: State, shared: &Shared) {
         self.state = state;
         self.wake = NEVER;
-        self.due = Box::default();
+        self.due = NEVER;
         // The dead need no tables.
         let rng = random_of(shared.seed, self.overlay.me().index());
         self.overlay = Overlay::new(self.overlay.me(), rng);
@@ -239,7 +239,7 @@ impl Host {
                 self.state = State::Living;
                 self.on_order(*order, at);
                 let (shared, now) = (at.shared(), at.now());
-                self.due = self.first_dues(shared, now);
+                self.due = self.first_due(shared, now);
                 self.arm(at);
             }
             _ => {}

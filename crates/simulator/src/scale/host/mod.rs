@@ -34,11 +34,11 @@ pub struct Host {
     /// The state of SplitMix64.
     random: u64,
     state: State,
-    overlay: Overlay<Slot>,
     /// When it is going to be woken, if at all.
     wake: Timestamp,
-    /// When each flow has something to send next, unless it is the scenario that says so.
-    due: Box<[Timestamp]>,
+    /// When the flow of all members has something to send next.
+    due: Timestamp,
+    overlay: Overlay<Slot>,
     /// What few of them need.
     more: Option<Box<More>>,
 }
@@ -101,8 +101,7 @@ impl Actor for Host {
     type Shared = Shared;
     type Tally = Tally;
 
-    /// The first two lines: random numbers, state, and of the overlay what routing looks at, and
-    /// its timers.
+    /// The first two lines: random numbers, state, timers, and where tables are.
     const HOT_BYTES: usize = 128;
 
     fn on_event(&mut self, event: Event, at: &mut Context<'_, Self>) {
@@ -151,9 +150,8 @@ impl Actor for Host {
     }
 
     fn prefetch(&self) {
-        for line in self.overlay.members().chunks(8).take(4) {
-            prefetch(&line[0], size_of::<Slot>());
-        }
+        let members = self.overlay.members();
+        prefetch(members, 0..size_of_val(members));
     }
 }
 
@@ -166,12 +164,12 @@ impl Host {
         let mut host = Self {
             random: mix(shared.seed ^ mix(u64::from(index) | 1 << 40)),
             wake: NEVER,
-            due: Box::default(),
+            due: NEVER,
             state: State::Living,
             more: None,
             overlay,
         };
-        host.due = host.first_dues(shared, now);
+        host.due = host.first_due(shared, now);
         host
     }
 
@@ -182,22 +180,12 @@ impl Host {
         (at != NEVER).then_some(at)
     }
 
-    fn first_dues(&mut self, shared: &Shared, now: Timestamp) -> Box<[Timestamp]> {
-        if !shared.flows.iter().any(|flow| flow.by_all) {
-            return Box::default();
-        }
-        (0..shared.flows.len())
-            .map(|flow| self.first_due(shared, flow, now))
-            .collect()
-    }
-
-    /// A flow's first message: at a random time of its first gap, or in step with the rounds of
-    /// stabilization if it is as regular as they are.
-    fn first_due(&mut self, shared: &Shared, flow: usize, now: Timestamp) -> Timestamp {
-        let flow = &shared.flows[flow];
-        if !flow.by_all {
+    /// The first message of the flow of all members: at a random time of its first gap, or in
+    /// step with the rounds of stabilization if it is as regular as they are.
+    fn first_due(&mut self, shared: &Shared, now: Timestamp) -> Timestamp {
+        let Some((_, flow)) = shared.flow_of_all() else {
             return NEVER;
-        }
+        };
         let in_step = flow.gap == shared.config.stabilize;
         match self.overlay.poll_timeout() {
             Some((at, _)) if in_step && at >= now => at,
@@ -312,16 +300,14 @@ impl Host {
         {
             self.tell(at, Overlay::handle_timeout);
         }
-        for index in 0..self.due.len() {
-            if self.due[index] <= now {
-                self.on_flow_due(at, index);
-            }
+        if self.due <= now {
+            self.on_flow_due(at);
         }
     }
 
     fn next_wake(&self) -> Timestamp {
         let overlay = self.overlay.poll_timeout().map_or(NEVER, |(at, _)| at);
-        self.due.iter().copied().fold(overlay, Timestamp::min)
+        overlay.min(self.due)
     }
 
     fn arm(&mut self, at: &mut Context<'_, Self>) {
