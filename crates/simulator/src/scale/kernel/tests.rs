@@ -84,7 +84,7 @@ impl Actor for Walker {
     }
 
     fn prefetch(&self) {
-        prefetch(&self.history, 8);
+        prefetch(&self.history, 0..8);
     }
 }
 
