@@ -1,6 +1,7 @@
 //! How a tracker ends.
 
 use circlet_core::tracker::TrackerConfig;
+use circlet_core::wire::Signal;
 use circlet_tracker::ServeError;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -26,6 +27,30 @@ async fn a_shutdown_closes_every_connection_in_order() {
     assert_eq!(stranger, (vec![], Some(CloseCode::Away)));
     drop(idle);
     TcpStream::connect(addr).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_was_taken_is_passed_on_before_the_end() {
+    const COUNT: usize = 500;
+    let tracker = tracker().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let (mut sender, ..) = Client::enter(&tracker, &a).await;
+    let (mut receiver, ..) = Client::enter(&tracker, &b).await;
+    let signal = a.signal(b.id(), Signal::EndOfCandidates);
+    for _ in 0..COUNT {
+        sender.send(&signal).await;
+    }
+    // All are taken when this is answered; nobody has read them yet.
+    sender.settle().await;
+    let (_, received, _) = Box::pin(soon(async {
+        tokio::join!(
+            tracker.shutdown(),
+            receiver.last_words(),
+            sender.last_words()
+        )
+    }))
+    .await;
+    assert_eq!(received, (vec![signal; COUNT], Some(CloseCode::Away)));
 }
 
 #[tokio::test]
