@@ -50,7 +50,7 @@ async fn a_certificate_makes_it_wss() {
         .unwrap();
     assert!(tracker.url().starts_with("wss://127.0.0.1:"));
 
-    let mut client = Box::pin(connect(&tracker, cert)).await;
+    let mut client = connect(&tracker, cert).await;
     assert_eq!(client.login(&Who::new(1)).await.0, 1);
     client.settle().await;
     tracker.shutdown().await;
@@ -91,7 +91,7 @@ async fn handshakes_are_bounded_in_time_and_number() {
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let _ = soon(plain.read_to_end(&mut rest)).await;
 
-    let mut client = Box::pin(connect(&tracker, cert.clone())).await;
+    let mut client = connect(&tracker, cert.clone()).await;
     client.login(&Who::new(1)).await;
     let mut monitor = Box::pin(secured(&tracker, cert)).await;
     let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -125,7 +125,7 @@ async fn secured(tracker: &Tracker, cert: CertificateDer<'static>) -> TlsStream<
 
 async fn connect(tracker: &Tracker, cert: CertificateDer<'static>) -> Client<TlsStream<TcpStream>> {
     let stream = secured(tracker, cert).await;
-    Client::over(stream, &tracker.url()).await
+    Box::pin(Client::over(stream, &tracker.url())).await
 }
 
 #[tokio::test]
