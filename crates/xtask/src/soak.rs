@@ -31,8 +31,14 @@ const FUZZ_VARIABLES: [&str; 2] = ["PROPTEST_RNG_SEED", "PROPTEST_CASES"];
 /// Inputs for each fuzz target in one round: a minute or two for all.
 const FUZZ_INPUTS: u64 = 300_000;
 
+/// Where the test of leaks finds how many links to open and close.
+const LINKS_VARIABLE: &str = "CIRCLET_LINKS";
+
+/// So many in one round.
+const LINKS: u64 = 500;
+
 /// What a round consists of.
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part {
         name: "swarm",
         args: "test --release --package circlet-simulator --test swarm",
@@ -48,6 +54,11 @@ const PARTS: [Part; 4] = [
         args: "test --release --package circlet --package circlet-core --package circlet-node \
                --package circlet-simulator --tests --no-fail-fast fuzz_",
         takes: Takes::Inputs,
+    },
+    Part {
+        name: "500 links opened and closed",
+        args: "test --release --package circlet-node --test leaks",
+        takes: Takes::Links,
     },
     Part {
         name: "end to end",
@@ -71,6 +82,8 @@ enum Takes {
     Seeds(u64),
     /// Random inputs.
     Inputs,
+    /// A number of links, always the same.
+    Links,
     /// Nothing, and it must not see the seeds: the program under test reads variables that begin
     /// like theirs.
     Nothing,
@@ -95,6 +108,7 @@ impl Part {
                 let values = [round.start, FUZZ_INPUTS].map(|number| number.to_string());
                 FUZZ_VARIABLES.into_iter().zip(values).collect()
             }
+            Takes::Links => vec![(LINKS_VARIABLE, LINKS.to_string())],
             Takes::Nothing => Vec::new(),
         }
     }
@@ -227,7 +241,8 @@ mod tests {
         assert!(variables(1, 7..107).starts_with("CIRCLET_SEEDS=7..107 cargo test "));
         let fuzz = "PROPTEST_RNG_SEED=7 PROPTEST_CASES=300000 cargo test ";
         assert!(variables(2, 7..107).starts_with(fuzz));
-        assert!(variables(3, 7..107).starts_with("cargo test "));
+        assert!(variables(3, 7..107).starts_with("CIRCLET_LINKS=500 cargo test "));
+        assert!(variables(4, 7..107).starts_with("cargo test "));
         summary.tallies[1] = Tally {
             rounds: 2,
             counts: Counts {
@@ -249,6 +264,7 @@ Seeds 7..207; go on with `--first-seed 207`.
 | swarm | 0 | 0 | 0 | 0.0 |
 | random simulations | 2 | 30 | 1 | 1.5 |
 | fuzz targets | 0 | 0 | 0 | 0.0 |
+| 500 links opened and closed | 0 | 0 | 0 | 0.0 |
 | end to end | 0 | 0 | 0 | 0.0 |
 
 - exit status: 101: `cargo test`"
