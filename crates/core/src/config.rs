@@ -57,6 +57,29 @@ pub struct Config {
     /// Time for which somebody found dead or unreachable is not believed to be alive on others'
     /// word. Default 10 s: more than it takes the news to go r members round. Guess.
     pub quarantine: Duration,
+    /// Frames other than messages that a link may bring in a second, and answers of many frames
+    /// that it may ask for; more are dropped. Default 2000: some tables, probes and lookups a
+    /// second are usual, and as many presence records verified take a tenth of a core. Guess.
+    pub link_rate: u32,
+    /// The same at a time, and how many are dropped before the link is closed. Default 8000: all
+    /// presence records of a full room, several times over. Guess.
+    pub link_burst: u32,
+    /// Breaches of the protocol after which a link is closed. Default 8: guess.
+    pub breaches: u32,
+    /// Time for which there are no links with somebody who was cut off. Default 60 s: guess.
+    pub ban: Duration,
+    /// Attempts of others that are taken up in a second, and as many own ones with members that
+    /// have told no presence; more are turned down or wait. Default 10: each takes milliseconds
+    /// and some 300 KB. Guess.
+    pub attempt_rate: u32,
+    /// The same at a time. Default 64: a node of a room that starts all at once is offered as
+    /// many links as it can hold. Guess.
+    pub attempt_burst: u32,
+    /// Signals that are looked at in a second; more are dropped. Default 500: verifying them takes
+    /// 3 percent of a core. Guess.
+    pub signal_rate: u32,
+    /// The same at a time. Default 2000: those of 200 attempts. Guess.
+    pub signal_burst: u32,
     /// Time for which a link that neither side wants is kept. Default 5 s: guess.
     pub linger: Duration,
     /// Time between looks at the long links. Default 2 s: guess.
@@ -84,6 +107,9 @@ pub struct Config {
     /// Broadcasts of one sender that are kept to fill others' gaps, and that may wait behind a
     /// gap. Default 256: guess.
     pub broadcast_cache: usize,
+    /// Bytes of others' broadcasts that wait behind gaps or are kept to fill them, and as many of
+    /// reliable messages that wait; more are dropped. Default 32 MiB: guess.
+    pub held_bytes: usize,
     /// Time after which missing broadcasts are asked for. Default 100 ms: guess.
     pub gap_timeout: Duration,
     /// Time after which missing broadcasts are given up. Default 5 s: longer than it takes to
@@ -97,6 +123,9 @@ pub struct Config {
     pub circulate_timeout: Duration,
     /// Time between two tellings of the own presence. Default 60 s: DESIGN, section 3.
     pub presence_interval: Duration,
+    /// Time after which a member may tell one more record, beyond the first few. Default 10 s:
+    /// guess.
+    pub presence_pace: Duration,
     /// Time after which a member not heard of is taken to be gone. Default 150 s: two tellings
     /// missed.
     pub presence_timeout: Duration,
@@ -151,6 +180,14 @@ impl Default for Config {
             attempt_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(2),
             quarantine: Duration::from_secs(10),
+            link_rate: 2000,
+            link_burst: 8000,
+            breaches: 8,
+            ban: Duration::from_secs(60),
+            attempt_rate: 10,
+            attempt_burst: 64,
+            signal_rate: 500,
+            signal_burst: 2000,
             linger: Duration::from_secs(5),
             long_link_interval: Duration::from_secs(2),
             message_deadline: Duration::from_secs(30),
@@ -163,11 +200,13 @@ impl Default for Config {
             link_window: 1 << 20,
             link_queue: 4 << 20,
             broadcast_cache: 256,
+            held_bytes: 32 << 20,
             gap_timeout: Duration::from_millis(100),
             gap_give_up: Duration::from_secs(5),
             circulate_hop_timeout: Duration::from_secs(1),
             circulate_timeout: Duration::from_secs(30),
             presence_interval: Duration::from_secs(60),
+            presence_pace: Duration::from_secs(10),
             presence_timeout: Duration::from_secs(150),
             max_presence: 1000,
             signal_expiry: Duration::from_secs(30),

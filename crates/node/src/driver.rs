@@ -305,7 +305,9 @@ impl Driver {
         match self.core.handle(self.epoch.now(), input) {
             Ok(()) => {}
             // What comes of it, the core has decided already.
-            Err(error @ (InputError::Protocol | InputError::Signal)) => debug!(%error, "refused"),
+            Err(error @ (InputError::Protocol | InputError::Signal | InputError::Throttled)) => {
+                debug!(%error, "refused");
+            }
             Err(error) => trace!(%error, "not taken"),
         }
         self.perform_all();

@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use circlet_core::identity::{Identity, Incarnation};
+use circlet_core::identity::{Identity, Incarnation, NodeId};
 use circlet_core::node::{
-    Event as NodeNews, Input, InputError, Membership, Node, Output, Snapshot,
+    Channel, Event as NodeNews, Input, InputError, Membership, Node, Output, Snapshot, TrackerId,
 };
-use circlet_core::wire::NodeKind;
+use circlet_core::room::RoomId;
+use circlet_core::wire::{FrameBuf, NodeKind, TrackerMessage};
 use circlet_core::{Config, Timestamp, Topology};
 
 use crate::line::Lines;
 use crate::links::{Links, Volume};
 use crate::queue::Source;
 use crate::random::{Concern, Stream};
+use crate::simulation::Tamper;
 use crate::world::{Event, NodeEvent, NodeIndex, Session, World};
 
 /// Time between two tellings of the calendar.
@@ -76,6 +78,7 @@ pub(crate) struct Host {
     events: VecDeque<(Timestamp, NodeNews)>,
     /// What the links of processes that have ended carried.
     past_volume: Volume,
+    tamper: Option<Tamper>,
     process: Option<Process>,
 }
 
@@ -101,6 +104,7 @@ impl Host {
             network_random: stream(Concern::Network),
             events: VecDeque::new(),
             past_volume: Volume::default(),
+            tamper: None,
             process: None,
             setup,
         }
@@ -166,7 +170,7 @@ impl Host {
             world
                 .trace
                 .note(world.now, &[7], || format!("{index} refused: {error}"));
-            if from_network && error == InputError::Protocol {
+            if from_network && error == InputError::Protocol && !world.misbehaviour {
                 world.violation(format!("{index}: a peer broke the protocol"));
             }
         }
@@ -202,6 +206,65 @@ impl Host {
         for input in inputs {
             // Refusals are in the trace; the next input is none of the worse for them.
             let _ = self.handle(input, world);
+        }
+    }
+
+    /// Sends a frame that the node knows nothing of; `false` if there is no link to `to`.
+    pub(crate) fn inject(
+        &mut self,
+        to: NodeId,
+        channel: Channel,
+        frame: FrameBuf,
+        world: &mut World,
+    ) -> bool {
+        let Some(process) = &mut self.process else {
+            return false;
+        };
+        let link = process.links.open_ends().find(|(_, peer)| *peer == to);
+        let Some((link, _)) = link else {
+            return false;
+        };
+        let random = &mut self.network_random;
+        process.links.send(link, channel, frame, random, world);
+        true
+    }
+
+    /// Sends a message to a tracker that the node knows nothing of.
+    pub(crate) fn inject_to_tracker(
+        &mut self,
+        tracker: TrackerId,
+        message: TrackerMessage,
+        world: &mut World,
+    ) {
+        if let Some(process) = &mut self.process {
+            let random = &mut self.network_random;
+            process.lines.send(tracker, message, random, world);
+        }
+    }
+
+    /// Has what the node sends changed from now on.
+    pub(crate) fn tamper(&mut self, how: Tamper) {
+        self.tamper = Some(how);
+    }
+
+    fn tampered(&self, output: Output) -> Option<Output> {
+        match (self.tamper, output) {
+            (
+                Some(tamper),
+                Output::SendFrame {
+                    link,
+                    channel,
+                    frame,
+                },
+            ) => {
+                let frame = frame.decode(&RoomId::open(&self.setup.room)).ok()?;
+                Some(Output::SendFrame {
+                    link,
+                    channel,
+                    frame: tamper(frame)?.into(),
+                })
+            }
+            (_, output) => Some(output),
         }
     }
 
@@ -324,7 +387,9 @@ impl Host {
             if let Output::Event(event) = output {
                 ended = ended.or(ending(&event));
                 self.on_news(event, world);
-            } else {
+            } else if let Some(output) = self.tampered(output)
+                && let Some(process) = &mut self.process
+            {
                 let random = &mut self.network_random;
                 credits.extend(process.execute(output, random, world));
             }

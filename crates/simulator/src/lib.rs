@@ -61,5 +61,5 @@ mod world;
 pub use config::{NodeOptions, SimConfig};
 pub use host::{Ended, HostState};
 pub use links::Volume;
-pub use simulation::{Simulation, Timeout};
+pub use simulation::{Simulation, Tamper, Timeout};
 pub use world::{NodeIndex, Session, Violation};

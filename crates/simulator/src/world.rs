@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) ledger: Ledger,
     pub(crate) violations: Vec<Violation>,
+    /// Somebody misbehaves on purpose.
+    pub(crate) misbehaviour: bool,
 }
 
 impl World {

@@ -324,6 +324,9 @@ pub struct CounterReport {
     pub links_opened: u64,
     pub links_failed: u64,
     pub links_timed_out: u64,
+    pub throttled: u64,
+    pub forged: u64,
+    pub cut_off: u64,
 }
 
 impl From<Counters> for CounterReport {
@@ -341,6 +344,9 @@ impl From<Counters> for CounterReport {
             links_opened,
             links_failed,
             links_timed_out,
+            throttled,
+            forged,
+            cut_off,
         } = counters;
         Self {
             forwarded,
@@ -354,6 +360,9 @@ impl From<Counters> for CounterReport {
             links_opened,
             links_failed,
             links_timed_out,
+            throttled,
+            forged,
+            cut_off,
         }
     }
 }
@@ -527,6 +536,7 @@ mod tests {
                 accepted_long_links: 0,
                 members: vec![],
                 estimate: 1,
+                held_bytes: 0,
                 counters: Counters {
                     forwarded: 5,
                     ..Counters::default()

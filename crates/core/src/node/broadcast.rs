@@ -21,6 +21,9 @@ use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Hops};
 /// than a broadcast takes over the slowest of its ways.
 const BEGINNING_WAIT: Duration = Duration::from_millis(500);
 
+/// Gaps that are asked for at a time; there are more only if somebody makes them.
+const MAX_REQUESTS: usize = 64;
+
 /// Broadcasts from one sender, as far as they have come.
 #[derive(Debug)]
 struct Stream {
@@ -35,6 +38,8 @@ struct Stream {
     gap_since: Option<Timestamp>,
     /// The last ones, to fill others' gaps.
     recent: VecDeque<(u64, FrameBuf)>,
+    /// Bytes that are held, early or recent.
+    bytes: usize,
     heard: Timestamp,
 }
 
@@ -48,21 +53,39 @@ impl Stream {
             beginning: (first > 1).then(|| now + BEGINNING_WAIT),
             gap_since: None,
             recent: VecDeque::new(),
+            bytes: 0,
             heard: now,
         }
     }
 
     fn keep(&mut self, sequence: u64, frame: FrameBuf, most: usize) {
-        if self.recent.len() >= most {
-            self.recent.pop_front();
+        if self.recent.len() >= most
+            && let Some((_, oldest)) = self.recent.pop_front()
+        {
+            self.bytes -= oldest.size();
         }
+        self.bytes += frame.size();
         self.recent.push_back((sequence, frame));
+    }
+
+    fn hold(&mut self, sequence: u64, payload: Bytes, hops: u16) {
+        self.bytes += payload.len();
+        self.early.insert(sequence, (payload, hops));
+    }
+
+    /// Forgets what it has for others, and gives the bytes.
+    fn forget_recent(&mut self) -> usize {
+        let recent = core::mem::take(&mut self.recent);
+        let bytes = recent.iter().map(|(_, frame)| frame.size()).sum();
+        self.bytes -= bytes;
+        bytes
     }
 
     /// Takes what is no longer early.
     fn ready(&mut self) -> Vec<(u64, (Bytes, u16))> {
         let mut ready = Vec::new();
         while let Some(message) = self.early.remove(&self.next) {
+            self.bytes -= message.0.len();
             ready.push((self.next, message));
             self.next += 1;
         }
@@ -74,6 +97,53 @@ impl Stream {
 pub(super) struct Broadcasts {
     sequence: u64,
     streams: BTreeMap<NodeId, Stream>,
+    /// Bytes that all of them hold.
+    held: usize,
+}
+
+impl Broadcasts {
+    /// Bytes that are held, early or for others.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Does something with a stream; what it holds then is accounted for.
+    fn with<R>(&mut self, origin: NodeId, what: impl FnOnce(&mut Stream) -> R) -> Option<R> {
+        let stream = self.streams.get_mut(&origin)?;
+        let before = stream.bytes;
+        let result = what(stream);
+        self.held = self.held + stream.bytes - before;
+        Some(result)
+    }
+
+    /// The stream of a sender's session, made if there is none; a later session begins a new one.
+    fn open(&mut self, now: Timestamp, origin: NodeId, incarnation: Incarnation, first: u64) {
+        let is_later = |stream: &Stream| stream.incarnation < incarnation;
+        if self.streams.get(&origin).is_none_or(is_later) {
+            self.remove(origin);
+            let stream = Stream::new(now, incarnation, first);
+            self.streams.insert(origin, stream);
+        }
+    }
+
+    fn remove(&mut self, origin: NodeId) {
+        if let Some(stream) = self.streams.remove(&origin) {
+            self.held -= stream.bytes;
+        }
+    }
+
+    /// Forgets what others might ask for, of those first that have been silent for longest, until
+    /// no more than `most` bytes are held, if that is enough.
+    fn make_room(&mut self, most: usize) {
+        while self.held > most {
+            let has_recent = |(_, stream): &(&NodeId, &mut Stream)| !stream.recent.is_empty();
+            let streams = self.streams.iter_mut().filter(has_recent);
+            let Some((_, oldest)) = streams.min_by_key(|(_, stream)| stream.heard) else {
+                return;
+            };
+            self.held -= oldest.forget_recent();
+        }
+    }
 }
 
 impl Node {
@@ -100,11 +170,10 @@ impl Node {
         self.flood(Channel::Messages, &frame, None);
         let (me, incarnation, sequence) = (self.me.id, self.incarnation, self.broadcasts.sequence);
         let most = self.config.broadcast_cache;
+        self.broadcasts.open(Timestamp::ZERO, me, incarnation, 1);
         self.broadcasts
-            .streams
-            .entry(me)
-            .or_insert_with(|| Stream::new(Timestamp::ZERO, incarnation, 1))
-            .keep(sequence, frame, most);
+            .with(me, |stream| stream.keep(sequence, frame, most));
+        self.broadcasts.make_room(self.config.held_bytes);
         self.event(Event::Sent { id });
         Ok(())
     }
@@ -144,16 +213,30 @@ impl Node {
         broadcast: Broadcast,
         payload: Bytes,
         buffer: FrameBuf,
-    ) {
+    ) -> Result<(), InputError> {
         let (origin, sequence) = (broadcast.origin.id, broadcast.sequence);
-        if origin == self.me.id || sequence > MAX_SEQUENCE || !self.is_new_broadcast(&broadcast) {
+        let is_mine = origin == self.me.id;
+        let last_own = (self.incarnation, self.broadcasts.sequence);
+        let is_new = if is_mine {
+            (broadcast.incarnation, sequence) > last_own
+        } else {
+            self.is_new_broadcast(&broadcast)
+        };
+        if sequence > MAX_SEQUENCE || !is_new {
             self.counters.repeats += 1;
-            return;
+            return Ok(());
         }
         let signed = broadcast.signed_bytes(&self.room, &payload);
         if !origin.verify(Purpose::Broadcast, &signed, &broadcast.signature) {
-            self.counters.bad_signatures += 1;
-            return;
+            return Err(self.on_bad_signature(now, from_link));
+        }
+        if is_mine {
+            // Of a later session, whose presence record is about to come too.
+            return Ok(());
+        }
+        if !self.has_room_for(origin, sequence, payload.len()) {
+            self.counters.dropped += 1;
+            return Ok(());
         }
         let hops = broadcast.hops.get().saturating_add(1);
         let frame = self.prepare(buffer.with_hops(hops));
@@ -162,20 +245,27 @@ impl Node {
         }
         self.make_room_for_stream(origin);
         let most = self.config.broadcast_cache;
-        let stream = self
-            .broadcasts
-            .streams
-            .entry(origin)
-            .and_modify(|stream| {
-                if stream.incarnation < broadcast.incarnation {
-                    *stream = Stream::new(now, broadcast.incarnation, sequence);
-                }
-            })
-            .or_insert_with(|| Stream::new(now, broadcast.incarnation, sequence));
-        stream.heard = now;
-        stream.keep(sequence, frame, most);
-        stream.early.insert(sequence, (payload, hops));
+        let broadcasts = &mut self.broadcasts;
+        broadcasts.open(now, origin, broadcast.incarnation, sequence);
+        broadcasts.with(origin, |stream| {
+            stream.heard = now;
+            stream.keep(sequence, frame, most);
+            stream.hold(sequence, payload, hops);
+        });
+        broadcasts.make_room(self.config.held_bytes);
         self.deliver_broadcasts(now, origin);
+        Ok(())
+    }
+
+    /// What comes in order is given on at once; what is early has to be held.
+    fn has_room_for(&mut self, origin: NodeId, sequence: u64, bytes: usize) -> bool {
+        let stream = self.broadcasts.streams.get(&origin);
+        if stream.map_or(sequence == 1, |stream| sequence <= stream.next) {
+            return true;
+        }
+        let most = self.config.held_bytes;
+        self.broadcasts.make_room(most.saturating_sub(bytes));
+        self.broadcasts.held + bytes <= most
     }
 
     fn is_new_broadcast(&self, broadcast: &Broadcast) -> bool {
@@ -192,21 +282,23 @@ impl Node {
     }
 
     fn make_room_for_stream(&mut self, origin: NodeId) {
-        let streams = &mut self.broadcasts.streams;
+        let streams = &self.broadcasts.streams;
         if streams.len() >= self.config.streams && !streams.contains_key(&origin) {
             let oldest = streams.iter().min_by_key(|(_, stream)| stream.heard);
             if let Some(oldest) = oldest.map(|(node, _)| *node) {
-                streams.remove(&oldest);
+                self.broadcasts.remove(oldest);
             }
         }
     }
 
     fn deliver_broadcasts(&mut self, now: Timestamp, origin: NodeId) {
+        let Some(ready) = self.broadcasts.with(origin, Stream::ready) else {
+            return;
+        };
         let Some(stream) = self.broadcasts.streams.get_mut(&origin) else {
             return;
         };
         let incarnation = stream.incarnation;
-        let ready = stream.ready();
         if !ready.is_empty() {
             stream.beginning = None;
         }
@@ -254,7 +346,7 @@ impl Node {
             if now.since(since) >= give_up {
                 stream.next = *first;
                 given_up.push(*origin);
-            } else {
+            } else if requests.len() < MAX_REQUESTS {
                 requests.push(BroadcastRequest {
                     origin: *origin,
                     incarnation: stream.incarnation,
@@ -283,7 +375,12 @@ impl Node {
             .set_by(TimerKind::Gap, now + self.config.gap_timeout);
     }
 
-    pub(super) fn on_broadcast_request(&mut self, id: LinkId, request: &BroadcastRequest) {
+    pub(super) fn on_broadcast_request(
+        &mut self,
+        now: Timestamp,
+        id: LinkId,
+        request: &BroadcastRequest,
+    ) {
         let Some(stream) = self
             .broadcasts
             .streams
@@ -298,6 +395,9 @@ impl Node {
             .filter(|(sequence, _)| (request.first..=request.last).contains(sequence))
             .map(|(_, frame)| frame.clone())
             .collect();
+        if !self.spend(now, id, frames.len()) {
+            return;
+        }
         for frame in frames {
             self.send_buffer(id, Channel::Messages, frame);
         }

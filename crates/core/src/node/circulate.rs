@@ -129,7 +129,7 @@ impl Node {
         from_link: LinkId,
         mut circulate: Circulate,
         payload: Bytes,
-    ) {
+    ) -> Result<(), InputError> {
         let (origin, incarnation, id) = name(&circulate);
         let ack = CirculateAck {
             origin,
@@ -138,17 +138,16 @@ impl Node {
         };
         let signed = circulate.signed_bytes(&self.room, &payload);
         if !origin.verify(Purpose::Circulate, &signed, &circulate.signature) {
-            self.counters.bad_signatures += 1;
-            return;
+            return Err(self.on_bad_signature(now, from_link));
         }
         self.send(from_link, Channel::Control, ack);
         if origin == self.me.id {
             self.come_back(&circulate);
-            return;
+            return Ok(());
         }
         if !self.circulations.note(name(&circulate)) {
             self.counters.repeats += 1;
-            return;
+            return Ok(());
         }
         circulate.count = circulate.count.saturating_add(1);
         if circulate.seen.len() < MAX_SEEN {
@@ -165,6 +164,7 @@ impl Node {
         }));
         self.counters.forwarded += 1;
         self.hold(now, circulate, payload);
+        Ok(())
     }
 
     fn come_back(&mut self, circulate: &Circulate) {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::outgoing::{Outcome, Outgoing};
 use super::{
-    Class, CommandId, Event, FailReason, InputError, MAX_SEQUENCE, Message, Node, TimerKind,
+    Class, CommandId, Event, FailReason, InputError, LinkId, MAX_SEQUENCE, Message, Node, TimerKind,
 };
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
@@ -37,6 +37,10 @@ struct Incoming {
     early: BTreeMap<u64, (Bytes, u16)>,
     /// Arrivals since the last acknowledgement.
     unacknowledged: u32,
+    /// Something has come again since then: the acknowledgement may have been lost.
+    repeated: bool,
+    /// The link that the last acknowledgement took.
+    by: Option<LinkId>,
     heard: Timestamp,
 }
 
@@ -66,11 +70,18 @@ pub(super) struct Delivery {
     /// When each stream has something to do.
     due: BTreeSet<(Timestamp, NodeId)>,
     incoming: BTreeMap<NodeId, Incoming>,
+    /// Bytes of all payloads that came early.
+    early_bytes: usize,
     /// Senders that are owed an acknowledgement.
     owed: BTreeSet<NodeId>,
 }
 
 impl Delivery {
+    /// Bytes that have come early.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.early_bytes
+    }
+
     /// Drops a stream with nothing under way; `false` if there is none.
     fn drop_idle(&mut self) -> bool {
         let idle = self.outgoing.iter().find(|(_, stream)| stream.is_idle());
@@ -80,6 +91,14 @@ impl Delivery {
         self.outgoing.remove(&to);
         self.first_sequence = self.first_sequence.max(next);
         true
+    }
+
+    /// Drops what has come from a sender.
+    fn remove_incoming(&mut self, from: NodeId) {
+        if let Some(stream) = self.incoming.remove(&from) {
+            let early = stream.early.values();
+            self.early_bytes -= early.map(|(payload, _)| payload.len()).sum::<usize>();
+        }
     }
 
     fn set_due(&mut self, to: NodeId, before: Option<Timestamp>, after: Option<Timestamp>) {
@@ -137,7 +156,7 @@ impl Node {
             return;
         };
         let before = stream.due();
-        let place = stream.to;
+        let (place, by) = (stream.to, stream.by);
         let mut ready = Vec::new();
         while let Some(part) = stream.next_to_send(now) {
             ready.push(part);
@@ -146,12 +165,21 @@ impl Node {
         let again = ready.iter().filter(|part| part.again).count() as u64;
         self.counters.retransmitted += again;
         self.delivery.set_due(to, before, after);
+        // What was lost tries another way, and what follows goes the same one.
+        let is_lost = ready.iter().any(|part| part.again);
+        let past = by.filter(|_| is_lost);
+        let mut taken = None;
         for part in ready {
             let body = Body::Reliable {
                 sequence: part.sequence,
                 floor: part.floor,
             };
-            self.send_routed(place, body, part.payload);
+            taken = self
+                .send_routed_past(place, body, part.payload, past)
+                .or(taken);
+        }
+        if let Some(stream) = self.delivery.outgoing.get_mut(&to) {
+            stream.by = taken.or(by);
         }
         self.arm_retransmit();
     }
@@ -267,8 +295,13 @@ impl Node {
             ready.push((sequence, (payload.clone(), hops)));
         }
         if sequence < stream.next || stream.early.contains_key(&sequence) {
+            stream.repeated = true;
             self.counters.repeats += 1;
-        } else if sequence < stream.next.max(floor) + window {
+        } else if sequence < stream.next.max(floor) + window
+            && (sequence == stream.next
+                || self.delivery.early_bytes + payload.len() <= self.config.held_bytes)
+        {
+            self.delivery.early_bytes += payload.len();
             stream.early.insert(sequence, (payload, hops));
         } else {
             self.counters.dropped += 1;
@@ -277,7 +310,9 @@ impl Node {
         while let Some(first) = stream.early.first_entry() {
             let sequence = *first.key();
             if sequence < floor || sequence == stream.next {
-                ready.push((sequence, first.remove()));
+                let message = first.remove();
+                self.delivery.early_bytes -= message.0.len();
+                ready.push((sequence, message));
                 stream.next = stream.next.max(sequence + 1);
             } else if stream.next < floor {
                 stream.next = floor;
@@ -328,11 +363,11 @@ impl Node {
                 self.counters.repeats += 1;
                 return Err(InputError::Stale);
             }
-            Some(_) => {}
+            Some(_) => self.delivery.remove_incoming(from),
             None if self.delivery.incoming.len() >= self.config.streams => {
                 let oldest = self.delivery.incoming.iter().min_by_key(|(_, s)| s.heard);
                 if let Some(oldest) = oldest.map(|(node, _)| *node) {
-                    self.delivery.incoming.remove(&oldest);
+                    self.delivery.remove_incoming(oldest);
                 }
             }
             None => {}
@@ -344,6 +379,8 @@ impl Node {
             taken: floor,
             early: BTreeMap::new(),
             unacknowledged: 0,
+            repeated: false,
+            by: None,
             heard: now,
         };
         self.delivery.incoming.insert(from, stream);
@@ -373,8 +410,13 @@ impl Node {
         self.delivery.owed.remove(&from);
         if let Some(stream) = self.delivery.incoming.get_mut(&from) {
             stream.unacknowledged = 0;
-            let (place, ack) = (stream.from, stream.ack());
-            self.send_routed(place, Body::Ack(ack), Bytes::new());
+            let is_lost = core::mem::take(&mut stream.repeated);
+            let (place, ack, by) = (stream.from, stream.ack(), stream.by);
+            let past = by.filter(|_| is_lost);
+            let taken = self.send_routed_past(place, Body::Ack(ack), Bytes::new(), past);
+            if let Some(stream) = self.delivery.incoming.get_mut(&from) {
+                stream.by = taken.or(by);
+            }
         }
     }
 }

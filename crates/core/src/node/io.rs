@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::Counters;
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Position;
 use crate::topology::Topology;
@@ -263,6 +264,8 @@ pub enum InputError {
     Protocol,
     /// The signal was refused: not genuine, for another, expired, a repeat.
     Signal,
+    /// A peer or a tracker sends more than it may: dropped.
+    Throttled,
     /// It belongs to a connection or tracker that is no more.
     Stale,
 }
@@ -279,6 +282,7 @@ impl fmt::Display for InputError {
             Self::Ended => f.write_str("the node has left the room"),
             Self::Protocol => f.write_str("the peer broke the protocol"),
             Self::Signal => f.write_str("the signal was refused"),
+            Self::Throttled => f.write_str("it comes too often"),
             Self::Stale => f.write_str("the connection is no more"),
         }
     }
@@ -502,33 +506,6 @@ pub struct Neighbours {
     pub links: Vec<LinkReport>,
 }
 
-/// Counts since the node started. Every refusal has its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages passed on for others: unicast, broadcast and circulated ones.
-    pub forwarded: u64,
-    /// Messages given to the application.
-    pub received: u64,
-    /// Messages that were not passed on: hop limit, no way, no room in a link's queue.
-    pub dropped: u64,
-    /// Repeats that were recognised and dropped.
-    pub repeats: u64,
-    /// Reliable messages sent again.
-    pub retransmitted: u64,
-    /// Frames that could not be read or came where they must not.
-    pub bad_frames: u64,
-    /// Signals refused: not genuine, wrong receiver, expired, repeats.
-    pub bad_signals: u64,
-    /// Presence records, broadcasts and circulated messages whose signature did not hold.
-    pub bad_signatures: u64,
-    /// Connection attempts that ended in a link.
-    pub links_opened: u64,
-    /// Connection attempts that did not, and links that a peer closed for a breach of the protocol.
-    pub links_failed: u64,
-    /// Links lost because the other side fell silent.
-    pub links_timed_out: u64,
-}
-
 /// What a node knows and holds: for invariants, metrics and `status`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -556,6 +533,8 @@ pub struct Snapshot {
     pub members: Vec<(NodeId, String, NodeKind)>,
     /// How many members there are, as far as it can tell, itself included.
     pub estimate: usize,
+    /// Bytes of others' messages that wait behind gaps, or are kept to fill others' gaps.
+    pub held_bytes: usize,
     /// The counts.
     pub counters: Counters,
 }

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::defence::Allowance;
 use super::{Channel, DownReason, Event, InputError, LinkId, Node, Output, Role, TimerKind};
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
@@ -38,7 +39,14 @@ pub(super) struct Link {
     pub(super) rtt: Option<Duration>,
     /// When the round-trip time was measured last, or began to be.
     pub(super) measured: Timestamp,
-    pub(super) bad_frames: u32,
+    /// When it opened.
+    pub(super) opened: Timestamp,
+    /// What the peer has done that no honest member does.
+    pub(super) breaches: u32,
+    /// What the peer may ask for now.
+    pub(super) allowance: Allowance,
+    /// What it asked for beyond that.
+    pub(super) excess: u32,
     /// Bytes given to the driver that it has not passed on yet.
     in_driver: usize,
     waiting: VecDeque<(Channel, FrameBuf)>,
@@ -145,7 +153,10 @@ impl Node {
             unanswered: 0,
             rtt: None,
             measured: now,
-            bad_frames: 0,
+            opened: now,
+            breaches: 0,
+            allowance: Allowance::default(),
+            excess: 0,
             in_driver: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -171,6 +182,7 @@ impl Node {
         }
         link.phase = Phase::Open;
         link.heard = now;
+        link.opened = now;
         let peer = link.peer;
         self.counters.links_opened += 1;
         self.timers.cancel(TimerKind::Attempt(id));

@@ -6,6 +6,8 @@
 
 mod broadcast;
 mod circulate;
+mod counters;
+mod defence;
 mod delivery;
 mod failure;
 mod io;
@@ -35,19 +37,18 @@ use crate::time::Timestamp;
 use crate::topology::Topology;
 use crate::wire::{ByeReason, Current, Frame, FrameBuf, Head, NodeKind, Stabilize, WireError};
 
+pub use counters::Counters;
 pub use io::*;
 
 use broadcast::Broadcasts;
 use circulate::Circulations;
+use defence::Banned;
 use delivery::Delivery;
 use links::Links;
 use presence::Members;
 use signalling::Signalling;
 use timers::Timers;
 use trackers::Trackers;
-
-/// Frames from one link that cannot be read before it is closed.
-const MAX_BAD_FRAMES: u32 = 8;
 
 /// The largest number of a message: more than anybody sends, and what is added to it does not
 /// overflow.
@@ -93,6 +94,7 @@ pub struct Node {
     timers: Timers,
     counters: Counters,
     links: Links,
+    banned: Banned,
     signalling: Signalling,
     overlay: Overlay<Place>,
     delivery: Delivery,
@@ -135,6 +137,7 @@ impl Node {
             timers: Timers::default(),
             counters: Counters::default(),
             links: Links::default(),
+            banned: Banned::default(),
             signalling: Signalling::new(stream()),
             overlay: Overlay::new(me, stream()),
             delivery: Delivery::default(),
@@ -244,6 +247,7 @@ impl Node {
                 .count(),
             members: self.members.list(),
             estimate: self.estimate(),
+            held_bytes: self.broadcasts.held_bytes() + self.delivery.held_bytes(),
             counters: self.counters,
         }
     }
@@ -291,9 +295,16 @@ impl Node {
         self.on_heard(now, link)?;
         let frame = match buffer.decode(&self.room) {
             Ok(frame) => frame,
-            Err(error) => return Err(self.on_bad_frame(link, &error)),
+            Err(error) => return Err(self.on_bad_frame(now, link, &error)),
         };
         let Frame { head, payload } = frame;
+        if !self.is_from_peer(link, &head) {
+            self.counters.forged += 1;
+            return Err(self.on_breach(now, link));
+        }
+        if !self.allows(now, link, &head) {
+            return Err(InputError::Throttled);
+        }
         match head {
             Head::Ping(ping) => self.on_ping(link, &ping),
             Head::Pong(pong) => self.on_pong(now, link, &pong),
@@ -314,35 +325,33 @@ impl Node {
                 self.on_overlay_message(now, link, OverlayMessage::Current { version });
             }
             Head::Notify(_) => self.on_overlay_message(now, link, OverlayMessage::Notify),
-            Head::Presence(presence) => self.on_presence(now, link, presence),
-            Head::PresenceRequest(_) => self.on_presence_request(link),
+            Head::Presence(presence) => return self.on_presence(now, link, presence),
+            Head::PresenceRequest(_) => self.on_presence_request(now, link),
             Head::Gone(gone) => self.on_gone(now, link, &gone),
             Head::Routed(routed) => {
                 return self.on_routed(now, link, channel, routed, payload, buffer);
             }
             Head::Lookup(lookup) => self.on_lookup(link, &lookup, buffer),
             Head::Broadcast(broadcast) => {
-                self.on_broadcast(now, link, broadcast, payload, buffer);
+                return self.on_broadcast(now, link, broadcast, payload, buffer);
             }
-            Head::BroadcastRequest(request) => self.on_broadcast_request(link, &request),
-            Head::Circulate(circulate) => self.on_circulate(now, link, circulate, payload),
+            Head::BroadcastRequest(request) => self.on_broadcast_request(now, link, &request),
+            Head::Circulate(circulate) => {
+                return self.on_circulate(now, link, circulate, payload);
+            }
             Head::CirculateAck(ack) => self.on_circulate_ack(link, &ack),
         }
         Ok(())
     }
 
-    fn on_bad_frame(&mut self, link: LinkId, error: &WireError) -> InputError {
+    fn on_bad_frame(&mut self, now: Timestamp, link: LinkId, error: &WireError) -> InputError {
         self.counters.bad_frames += 1;
-        // A kind of frame from a later version is no offence.
-        if !matches!(error, WireError::UnknownKind(_))
-            && let Some(found) = self.links.get_mut(link)
-        {
-            found.bad_frames += 1;
-            if found.bad_frames >= MAX_BAD_FRAMES {
-                self.bye(link, ByeReason::Protocol);
-            }
+        // A kind of frame from a later version is no breach.
+        if matches!(error, WireError::UnknownKind(_)) {
+            self.spend(now, link, 1);
+            return InputError::Protocol;
         }
-        InputError::Protocol
+        self.on_breach(now, link)
     }
 
     /// Leaves the room: everybody concerned is told, and the node ends.

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::CommandId;
+use super::{CommandId, LinkId};
 use crate::config::Config;
 use crate::ring::Place;
 use crate::time::Timestamp;
@@ -77,6 +77,8 @@ pub(super) struct Outgoing {
     timeout: Option<Timestamp>,
     /// No message expires before.
     expiry: Option<Timestamp>,
+    /// The link that the last message took.
+    pub(super) by: Option<LinkId>,
 }
 
 impl Outgoing {
@@ -96,6 +98,7 @@ impl Outgoing {
             rto: FIRST_RTO,
             timeout: None,
             expiry: None,
+            by: None,
         }
     }
 

@@ -9,7 +9,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
-use super::{Channel, Event, LinkId, Node, TimerKind};
+use super::defence::Allowance;
+use super::{Channel, Event, InputError, LinkId, Node, TimerKind};
 use crate::identity::{Incarnation, NodeId, Purpose, Signature};
 use crate::overlay::Overlay;
 use crate::ring::Place;
@@ -29,6 +30,13 @@ const ASKED_AT_FIRST: u32 = 2;
 /// The last records of those who have gone that are kept.
 const MAX_GONE: usize = 1024;
 
+/// Records that a member may tell at a time, beyond the one now and then: refutations, neighbours that
+/// have changed, and sessions one right after the other.
+const MAX_TOLD: u32 = 6;
+
+/// The least time between two refutations of the own death.
+const REFUTE_INTERVAL: core::time::Duration = core::time::Duration::from_secs(1);
+
 /// Which of a member's records is the later one.
 type Version = (Incarnation, u32);
 
@@ -40,6 +48,20 @@ fn version(presence: &Presence) -> Version {
 struct Record {
     presence: Presence,
     heard: Timestamp,
+    /// How often it has told of itself lately.
+    told: Allowance,
+    /// When it last showed that it lives after others had struck it off.
+    refuted: Option<Timestamp>,
+}
+
+/// What is remembered of somebody who has gone.
+#[derive(Debug)]
+struct Grave {
+    /// Only a later record brings it back.
+    last: Version,
+    /// Until then.
+    until: Timestamp,
+    told: Allowance,
 }
 
 #[derive(Debug)]
@@ -53,7 +75,7 @@ pub(super) struct Members {
     /// This node's own record, as last told.
     own: Option<Presence>,
     /// The last records of those who have gone, until when they are not to come back.
-    gone: BTreeMap<Place, (Version, Timestamp)>,
+    gone: BTreeMap<Place, Grave>,
     records: BTreeMap<Place, Record>,
 }
 
@@ -172,43 +194,63 @@ impl Node {
         for place in silent {
             self.forget_member(now, place, None);
         }
-        self.members.gone.retain(|_, (_, until)| now < *until);
+        self.members.gone.retain(|_, grave| now < grave.until);
         if self.overlay.is_member() {
             self.announce_presence(now);
         }
     }
 
-    pub(super) fn on_presence(&mut self, now: Timestamp, from_link: LinkId, presence: Presence) {
+    pub(super) fn on_presence(
+        &mut self,
+        now: Timestamp,
+        from_link: LinkId,
+        presence: Presence,
+    ) -> Result<(), InputError> {
         let place = presence.node;
         if place == self.me {
             // Of an earlier session, or our own come back.
-            if presence.incarnation > self.incarnation && self.is_signed_presence(&presence) {
+            if presence.incarnation > self.incarnation {
+                if !self.is_signed_presence(&presence) {
+                    return Err(self.on_bad_signature(now, from_link));
+                }
                 self.end(Event::Superseded {
                     by: presence.incarnation,
                 });
             }
-            return;
+            return Ok(());
         }
         let known = self.members.records.get(&place);
         let buried = self.members.gone.get(&place);
         let latest = known
             .map(|record| version(&record.presence))
-            .max(buried.map(|(version, _)| *version));
+            .max(buried.map(|grave| grave.last));
         if latest.is_some_and(|latest| latest >= version(&presence)) {
-            return;
+            return Ok(());
+        }
+        let is_full = self.members.len() >= self.config.max_presence;
+        if known.is_none() && !presence.leaving && is_full {
+            return Ok(());
         }
         if !self.is_signed_presence(&presence) {
-            self.counters.bad_signatures += 1;
-            return;
+            return Err(self.on_bad_signature(now, from_link));
         }
+        let mut told = known
+            .map(|record| record.told)
+            .or_else(|| buried.map(|grave| grave.told))
+            .unwrap_or_default();
+        let (is_known, is_refutation) = (known.is_some(), buried.is_some());
         if presence.leaving {
-            self.forget_member(now, place, Some(version(&presence)));
-            self.pass_on(presence, Some(from_link));
             self.fail_sends_to(place.id);
-            return;
+            // Those who leave and have not been heard of concern nobody.
+            if is_known || is_refutation {
+                self.forget_member(now, place, Some(version(&presence)));
+                self.pass_on(presence, Some(from_link));
+            }
+            return Ok(());
         }
-        if known.is_none() && self.members.len() >= self.config.max_presence {
-            return;
+        if !told.take(now, self.config.presence_pace, MAX_TOLD, 1) {
+            self.counters.throttled += 1;
+            return Err(InputError::Throttled);
         }
         let is_news = known.is_none_or(|record| {
             record.presence.name != presence.name
@@ -216,7 +258,7 @@ impl Node {
         });
         let is_later_session =
             known.is_some_and(|record| record.presence.incarnation < presence.incarnation);
-        if buried.is_some() || is_later_session {
+        if is_refutation || is_later_session {
             // A later record of somebody believed dead is its own word that it lives.
             self.overlay.on_alive(place);
         }
@@ -226,6 +268,8 @@ impl Node {
         let record = Record {
             presence,
             heard: now,
+            told,
+            refuted: is_refutation.then_some(now),
         };
         self.members.records.insert(place, record);
         self.members_changed();
@@ -237,6 +281,7 @@ impl Node {
             });
         }
         self.tell_overlay(now, Overlay::refresh);
+        Ok(())
     }
 
     fn is_signed_presence(&self, presence: &Presence) -> bool {
@@ -245,6 +290,12 @@ impl Node {
             .node
             .id
             .verify(Purpose::Presence, &signed, &presence.signature)
+    }
+
+    /// The session that a member has told of.
+    pub(super) fn known_session(&self, member: Place) -> Option<Incarnation> {
+        let record = self.members.records.get(&member)?;
+        Some(record.presence.incarnation)
     }
 
     /// Whether a later session of `peer` than `incarnation` is known of.
@@ -267,7 +318,7 @@ impl Node {
         }
     }
 
-    pub(super) fn on_presence_request(&mut self, id: LinkId) {
+    pub(super) fn on_presence_request(&mut self, now: Timestamp, id: LinkId) {
         let records: Vec<_> = self
             .members
             .records
@@ -276,6 +327,9 @@ impl Node {
             .chain(&self.members.own)
             .cloned()
             .collect();
+        if !self.spend(now, id, records.len()) {
+            return;
+        }
         for presence in records {
             self.send(id, Channel::Control, presence);
         }
@@ -308,7 +362,13 @@ impl Node {
         if gone.node == self.me {
             // Others strike off what they know, which is our last record or an earlier one.
             if gone.incarnation >= self.incarnation && gone.revision >= self.members.revision {
-                self.announce_presence(now);
+                let last = self.members.announced.unwrap_or_default();
+                if now.since(last) >= REFUTE_INTERVAL {
+                    self.announce_presence(now);
+                } else {
+                    self.timers
+                        .set_by(TimerKind::Presence, last + REFUTE_INTERVAL);
+                }
             }
             return;
         }
@@ -317,9 +377,19 @@ impl Node {
             self.on_hint_gone(now, gone.node.id);
             return;
         }
+        // Nor is somebody struck off again who has just shown that it lives.
         let told = (gone.incarnation, gone.revision);
-        let known = self.members.records.get(&gone.node);
-        if known.is_some_and(|record| version(&record.presence) <= told) {
+        let may_be_true = |record: &Record| {
+            let refuted = record.refuted.map(|at| now.since(at));
+            let is_old_news = refuted.is_some_and(|since| since < self.config.quarantine);
+            version(&record.presence) <= told && !is_old_news
+        };
+        if self
+            .members
+            .records
+            .get(&gone.node)
+            .is_some_and(may_be_true)
+        {
             self.pass_on(gone.clone(), Some(from_link));
             self.forget_member(now, gone.node, None);
         }
@@ -339,12 +409,20 @@ impl Node {
         if let Some(last) = last.max(known) {
             let gone = &mut self.members.gone;
             if gone.len() >= MAX_GONE
-                && let Some(first) = gone.iter().min_by_key(|(_, (_, until))| *until)
+                && let Some(first) = gone.iter().min_by_key(|(_, grave)| grave.until)
             {
                 let first = *first.0;
                 gone.remove(&first);
             }
-            gone.insert(place, (last, now + self.config.presence_timeout));
+            let grave = Grave {
+                last,
+                until: now + self.config.presence_timeout,
+                told: record
+                    .as_ref()
+                    .map(|record| record.told)
+                    .unwrap_or_default(),
+            };
+            gone.insert(place, grave);
         }
         self.members_changed();
         if let Some(record) = record {

@@ -39,6 +39,9 @@ impl Node {
                     self.send(id, Channel::Control, Head::from(message));
                 }
             }
+            Action::Open { to, .. } if !self.may_attempt(now, to) => {
+                self.tell_overlay(now, |overlay, cx| overlay.on_failed(cx, to));
+            }
             Action::Open { to, wish } => {
                 let attempt = self.signalling.new_attempt();
                 self.add_link(now, to, Role::Offerer, attempt, wish, None);

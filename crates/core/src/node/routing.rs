@@ -11,6 +11,7 @@ use crate::identity::NodeId;
 use crate::overlay::Detour;
 use crate::ring::{Place, Position};
 use crate::time::Timestamp;
+use crate::topology::Topology;
 use crate::wire::{Body, Frame, FrameBuf, Head, Hops, Lookup, LookupReply, MAX_PAYLOAD, Routed};
 
 impl Node {
@@ -41,6 +42,18 @@ impl Node {
 
     /// Sends something of this node's own on its way; `false` if there is none.
     pub(super) fn send_routed(&mut self, to: Place, body: Body, payload: Bytes) -> bool {
+        self.send_routed_past(to, body, payload, None).is_some()
+    }
+
+    /// Sends something of this node's own on its way, not over the link `past` if there is another
+    /// way: what went there before may have been lost beyond it. Gives the link that it took.
+    pub(super) fn send_routed_past(
+        &mut self,
+        to: Place,
+        body: Body,
+        payload: Bytes,
+        past: Option<LinkId>,
+    ) -> Option<LinkId> {
         let channel = match body {
             Body::Datagram => Channel::Realtime,
             Body::Reliable { .. } => Channel::Messages,
@@ -55,9 +68,11 @@ impl Node {
             detour: Detour::default(),
             body,
         };
-        let Some((next, is_lost)) = self.next_hop(&routed, None) else {
+        // On a ring the only other way is the long one, for which the hop limit may not do.
+        let past = past.filter(|_| self.topology != Topology::Ring);
+        let Some((next, is_lost)) = self.next_hop(&routed, past) else {
             self.counters.dropped += 1;
-            return false;
+            return None;
         };
         if is_lost {
             routed.detour.add(self.me.position);
@@ -67,6 +82,7 @@ impl Node {
             payload,
         };
         self.send_buffer(next, channel, frame.into())
+            .then_some(next)
     }
 
     pub(super) fn on_routed(
@@ -81,6 +97,10 @@ impl Node {
         let hops = routed.hops.get().saturating_add(1);
         if routed.to == self.me {
             drop(buffer);
+            if !self.is_plausible(now, from_link, &routed) {
+                self.counters.forged += 1;
+                return Err(InputError::Stale);
+            }
             return self.on_arrived(now, &routed, hops, payload);
         }
         let is_message =
@@ -185,7 +205,8 @@ impl Node {
             .next_for_lookup(&self.config, target, Some(lookup.origin), from)
             .and_then(|next| self.open_link(next));
         if let Some(next) = next {
-            if hops < lookup.hop_limit {
+            let own_limit = self.topology.hop_limit(|| self.estimate());
+            if hops < lookup.hop_limit.min(own_limit) {
                 self.send_buffer(next, Channel::Control, buffer.with_hops(hops));
             } else {
                 self.counters.dropped += 1;

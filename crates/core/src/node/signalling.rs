@@ -5,9 +5,11 @@ use alloc::collections::BTreeMap;
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 
+use super::defence::{Allowance, each};
 use super::links::{Link, Phase};
 use super::{Event, InputError, LinkId, Node, Output, Role};
 use crate::identity::{Incarnation, NodeId};
+use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::topology::Topology;
 use crate::wire::{RejectReason, Signal, SignalBody, SignedSignal, VERSION, Wish};
@@ -21,6 +23,12 @@ pub(super) struct Signalling {
     rng: Xoshiro256PlusPlus,
     sequence: u64,
     windows: BTreeMap<NodeId, Window>,
+    /// Signals that were looked at.
+    looked_at: Allowance,
+    /// Attempts of others that were taken up.
+    taken_up: Allowance,
+    /// Attempts with strangers.
+    begun: Allowance,
 }
 
 /// Which sequences of a member have come: the anti-replay window of RFC 4303, section 3.4.3.
@@ -71,6 +79,9 @@ impl Signalling {
             rng,
             sequence: 0,
             windows: BTreeMap::new(),
+            looked_at: Allowance::default(),
+            taken_up: Allowance::default(),
+            begun: Allowance::default(),
         }
     }
 
@@ -153,6 +164,12 @@ impl Node {
         now: Timestamp,
         signed: SignedSignal,
     ) -> Result<(), InputError> {
+        let rate = each(self.config.signal_rate);
+        let looked_at = &mut self.signalling.looked_at;
+        if !looked_at.take(now, rate, self.config.signal_burst, 1) {
+            self.counters.throttled += 1;
+            return Err(InputError::Throttled);
+        }
         let body = &signed.body;
         if !self.signalling.is_new(body) {
             self.counters.repeats += 1;
@@ -230,6 +247,11 @@ impl Node {
             self.reject(now, from, attempt, RejectReason::Topology);
             return;
         }
+        if self.is_banned(now, from) {
+            self.counters.throttled += 1;
+            self.reject(now, from, attempt, RejectReason::Full);
+            return;
+        }
         // Whoever offers lives.
         let peer = self.place(from);
         self.overlay.on_alive(peer);
@@ -242,19 +264,32 @@ impl Node {
             let bug = self.config.planted_bug;
             bug != Some(crate::PlantedBug::GlareBothWin) || *role != Role::Offerer
         });
-        if let Some((id, role, phase)) = before {
+        if let Some((_, role, phase)) = before {
             let unanswered = phase == Phase::Connecting { answered: false };
             // Glare: the greater NodeId drops its own attempt and answers.
             if role == Role::Offerer && unanswered && self.me.id < from {
                 return;
             }
-            // Otherwise the peer has no link any more, or it would not offer one.
-            self.close_link(id);
-            self.tell_overlay(now, |overlay, cx| overlay.on_closed(cx, peer));
         }
-        if !self.tell_overlay(now, |overlay, cx| overlay.accepts(cx, wish)) {
+        let has_room =
+            |node: &mut Self| node.tell_overlay(now, |overlay, cx| overlay.accepts(cx, wish));
+        if before.is_none() && !has_room(self) {
             self.reject(now, from, attempt, RejectReason::Full);
             return;
+        }
+        if !self.may_take_up(now) {
+            self.counters.throttled += 1;
+            self.reject(now, from, attempt, RejectReason::Full);
+            return;
+        }
+        if let Some((id, ..)) = before {
+            // The peer has no link any more, or it would not offer one.
+            self.close_link(id);
+            self.tell_overlay(now, |overlay, cx| overlay.on_closed(cx, peer));
+            if !has_room(self) {
+                self.reject(now, from, attempt, RejectReason::Full);
+                return;
+            }
         }
         self.overlay.on_offered(peer, wish);
         let link = self.add_link(now, peer, Role::Answerer, attempt, wish, Some(incarnation));
@@ -262,6 +297,25 @@ impl Node {
             link,
             signal: offer,
         });
+    }
+
+    /// Whether to try to link with a member now. Anybody can make up names: only those who have told
+    /// of themselves are tried as often as the overlay likes.
+    pub(super) fn may_attempt(&mut self, now: Timestamp, to: Place) -> bool {
+        if self.is_banned(now, to.id) {
+            return false;
+        }
+        let (interval, burst) = (each(self.config.attempt_rate), self.config.attempt_burst);
+        let is_known = self.known_session(to).is_some();
+        let is_allowed = is_known || self.signalling.begun.take(now, interval, burst, 1);
+        self.counters.throttled += u64::from(!is_allowed);
+        is_allowed
+    }
+
+    /// Whether there is time for one more attempt of others.
+    fn may_take_up(&mut self, now: Timestamp) -> bool {
+        let (interval, burst) = (each(self.config.attempt_rate), self.config.attempt_burst);
+        self.signalling.taken_up.take(now, interval, burst, 1)
     }
 
     fn on_link_signal(

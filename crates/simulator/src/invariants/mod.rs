@@ -66,6 +66,7 @@ pub(crate) mod tests {
                         .map(|step| (id(at + step), String::new(), NodeKind::Native))
                         .collect(),
                     estimate: count,
+                    held_bytes: 0,
                     counters: Default::default(),
                 }
             })

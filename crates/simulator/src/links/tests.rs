@@ -38,6 +38,7 @@ impl Bench {
                 trace: Trace::new(0),
                 ledger: Ledger::default(),
                 violations: Vec::new(),
+                misbehaviour: false,
             },
             ends: [0, 1].map(|node| Links::new(NodeIndex(node), 1, sources[node as usize], false)),
             randoms: [0, 1].map(|node| Stream::fork(1, Concern::Network, node)),

@@ -2,6 +2,7 @@
 
 mod inspection;
 mod messages;
+mod misbehaviour;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,8 @@ use crate::random::{Concern, Stream};
 use crate::trace::Trace;
 use crate::tracker::{TrackerHost, TrackerSetup};
 use crate::world::{Event, NodeIndex, World};
+
+pub use misbehaviour::Tamper;
 
 /// Virtual time between two looks at the condition of [`Simulation::run_until`].
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -84,6 +87,7 @@ impl Simulation {
             trace: Trace::new(config.trace_lines),
             ledger: Ledger::default(),
             violations: Vec::new(),
+            misbehaviour: false,
         };
         let mut trackers = Vec::new();
         for id in config.tracker_ids() {
