@@ -204,8 +204,9 @@ impl Node {
         self.arm_circulate();
     }
 
-    /// Gives a held message to the next successor that has not been silent. One that is not
-    /// connected yet is waited for as long as a hop may take: nobody is skipped who is only new.
+    /// Gives a held message to the next successor that has not been silent. One that is being
+    /// connected is waited for as long as a hop may take, so that nobody is skipped who is only
+    /// new; one that is not, and may never be, for a quarter of that.
     fn give_on(&mut self, now: Timestamp, at: usize) {
         let me = self.me;
         let Some(held) = self.circulations.held.get(at) else {
@@ -227,7 +228,9 @@ impl Node {
             payload: held.payload.clone(),
         };
         let sent = link.is_some_and(|link| self.send_buffer(link, Channel::Messages, frame.into()));
-        let due = now + self.config.circulate_hop_timeout;
+        let is_linked = next.is_some_and(|place| self.links.to(place.id).is_some());
+        let most = self.config.circulate_hop_timeout;
+        let due = now + if is_linked { most } else { most / 4 };
         if let Some(held) = self.circulations.held.get_mut(at) {
             let given_to = next.map(|place| place.id);
             // What still waits for the same member does so until its time is over.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as WallInstant};
 
 use circlet_node::transport::{WebRtcConfig, WebRtcTransport};
-use circlet_node::{Config, Dial, Dialling, Outcome};
+use circlet_node::{Dial, Dialling, Outcome};
 use circlet_tracker::Tracker;
 use common::{Member, builder, others_in_order, until_ring_is_closed};
 use network::{Host, Network};
@@ -34,11 +34,6 @@ const QUIET: Duration = Duration::from_secs(300);
 /// How soon the ring has to be whole again: detection takes at most 4 s (DESIGN, section 5), and
 /// new links up to 2 s each where datagrams overtake each other.
 const REPAIR: Duration = Duration::from_secs(15);
-
-/// How long a hop of a circulated message may take before the member is passed over. What gets
-/// lost is sent again by SCTP after 1 s at the earliest (RFC 9260, section 16), which the default
-/// takes for silence.
-const HOP: Duration = Duration::from_secs(5);
 
 /// How long datagrams are under way: some overtake others.
 const LATENCY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(20);
@@ -112,17 +107,12 @@ impl World {
     /// Starts a node with few links, so that most messages pass through others.
     fn add(&mut self, seed: u8) {
         let host = self.network.host(seed);
-        let config = Config {
-            circulate_hop_timeout: HOP,
-            ..Config::default()
-        };
         let webrtc = WebRtcConfig {
             bind: vec![Ipv4Addr::LOCALHOST.into()],
             ..WebRtcConfig::default()
         };
         let transport = WebRtcTransport::with_sockets(webrtc, Arc::clone(&host) as _);
         let built = builder(seed, &self.tracker.url(), transport)
-            .config(config)
             .ring_links(1)
             .long_links(1)
             .dial(NextDoor(Arc::clone(&self.tracker)))
