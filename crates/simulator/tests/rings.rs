@@ -134,6 +134,8 @@ fn a_circulated_message_visits_each_once_in_ring_order() {
                 let config = SimConfig {
                     network: NetworkConfig {
                         loss,
+                        // The least that SCTP takes (RFC 9260, section 16).
+                        retransmission_timeout: secs(1),
                         ..NetworkConfig::default()
                     },
                     ..config(seed)
