@@ -60,8 +60,16 @@ fn wrong_usage_is_exit_code_2() {
         &["simulate", "churn", "--threads", "0"],
         &["node"],
         &["node", "--room", "a/b"],
-        &["node", "--room", "x", "--topology", "mesh"],
-        &["node", "--room", "x", "--topology", "star"],
+        &["node", "--room", "x", "--topology", "web"],
+        &["node", "--room", "x", "--topology", "star", "--hub", "me"],
+        &[
+            "node",
+            "--room",
+            "x",
+            "--topology",
+            "star",
+            "--may-be-hub=perhaps",
+        ],
         &["node", "--room", "x", "--tracker", "http://localhost"],
         &["node", "--room", "x", "--ring-links", "0"],
         &["node", "--room", "x", "--limit", "2MB/s"],
@@ -80,12 +88,12 @@ fn wrong_usage_is_exit_code_2() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
-    let mesh = circlet(
-        directory.path(),
-        &["node", "--room", "x", "--topology", "mesh"],
-    );
-    let text = String::from_utf8(mesh.stderr).unwrap();
-    assert!(text.contains("mesh is not ready yet"), "{text}");
+    let node = "a".repeat(52);
+    let hub = ["node", "--room", "x", "--topology", "mesh", "--hub", &node];
+    let output = circlet(directory.path(), &hub);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("the topology mesh has none"), "{text}");
 }
 
 /// What `circlet identity --json` says, with a file, environment variables and arguments.

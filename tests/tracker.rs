@@ -167,6 +167,7 @@ impl Attack {
         let (room, name, topology) = ("abuse", "", Topology::SmallWorld);
         let signed = login_bytes(&nonce, &node, incarnation, topology, room, name);
         let login = TrackerMessage::Login {
+            hub: None,
             node,
             incarnation,
             room: room.to_owned(),

@@ -23,6 +23,8 @@ pub struct View {
     pub joined: bool,
     pub successor: Option<String>,
     pub predecessor: Option<String>,
+    /// The hub of a star.
+    pub hub: Option<String>,
     /// How many of its links are open.
     pub links: usize,
     pub messages: Vec<Message>,
@@ -33,7 +35,7 @@ pub struct View {
     pub errors: Vec<String>,
     /// Peers whose link was open and is gone.
     pub links_lost: Vec<String>,
-    links_open: Vec<String>,
+    pub links_open: Vec<String>,
     /// Whether it is a member by the test's will: neither killed nor told to leave.
     pub lives: bool,
     /// Whether its stdout has ended.
@@ -367,6 +369,7 @@ impl View {
                 self.joined |= kind == "joined";
                 self.successor = text("successor");
                 self.predecessor = text("predecessor");
+                self.hub = text("hub");
                 if let Some(links) = event["links"].as_array() {
                     let open = links.iter().filter(|link| link["state"] == "open");
                     self.links = open.count();

@@ -381,7 +381,8 @@ mod tests {
             ("ring-links = [1, 2]", "key `ring-links`: "),
             ("room = 1979-05-27", "key `room`: takes no such value"),
             ("room = 'a/b'", "key `room`: invalid value"),
-            ("topology = 'mesh'", "not ready yet"),
+            ("topology = 'web'", "key `topology`: invalid value"),
+            ("hub = 'me'", "key `hub`: invalid value"),
             ("room = ", ""),
         ] {
             let error = read(file, &["node"]).unwrap_err();

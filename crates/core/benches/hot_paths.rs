@@ -62,6 +62,7 @@ impl Member {
             name: "bench".to_owned(),
             kind: NodeKind::Native,
             topology: Topology::SmallWorld,
+            hub: None,
             trackers: 1,
         };
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -73,6 +74,7 @@ impl Member {
                 nonce: "00".repeat(32),
             },
             TrackerMessage::Welcome {
+                hub: None,
                 time_unix_ms: UNIX_MS,
                 members: 1,
                 assignment: Assignment::default(),

@@ -34,6 +34,14 @@ pub struct Config {
     /// Links of all sorts that a node holds at most. Default 48: 2 x 4 ring links wanted, as
     /// many wanted by others, 8 own and 16 accepted long links, and 8 in transition. Guess.
     pub max_links: usize,
+    /// Links of all sorts that the hub of a star holds at most. Default 256: as many as a report to
+    /// a tracker may name; 115 MB at the 450 KB a link end of DESIGN, section 9.
+    pub max_hub_links: usize,
+    /// Whether others may choose this node for the hub of a star. Default true: guess; a browser
+    /// tab, whose links are few, is to say no.
+    pub may_be_hub: bool,
+    /// Links of a mesh or star that a node sets up at a time. Default 8: guess.
+    pub direct_attempts: usize,
     /// Silence after which a link is pinged. Default 1 s: DESIGN, section 5.
     pub heartbeat: Duration,
     /// Time between probes of a silent link. Default 300 ms: DESIGN, section 5.
@@ -162,6 +170,25 @@ impl Config {
     pub fn accepted_long_links(&self) -> usize {
         2 * self.long_links.max(1)
     }
+
+    /// Links of all sorts that a node holds at most: [`Config::max_links`], as a hub
+    /// [`Config::max_hub_links`] if that is more.
+    #[must_use]
+    pub fn most_links(&self, is_hub: bool) -> usize {
+        if is_hub {
+            self.max_hub_links.max(self.max_links)
+        } else {
+            self.max_links
+        }
+    }
+
+    /// Direct links that a node of a mesh or star holds at most: all but 8, which are kept free for
+    /// the ring (on each side one link, and three more attempts to find it).
+    #[must_use]
+    pub fn most_direct_links(&self, is_hub: bool) -> usize {
+        let most = self.most_links(is_hub);
+        most - (most / 2).min(8)
+    }
 }
 
 impl Default for Config {
@@ -173,6 +200,9 @@ impl Default for Config {
             lookahead: true,
             routing: Routing::BothWays,
             max_links: 48,
+            max_hub_links: 256,
+            may_be_hub: true,
+            direct_attempts: 8,
             heartbeat: Duration::from_secs(1),
             probe_interval: Duration::from_millis(300),
             probes: 6,

@@ -56,6 +56,7 @@
 //!     name: "ada".into(),
 //!     kind: NodeKind::Native,
 //!     topology: Topology::SmallWorld,
+//!     hub: None,
 //!     trackers: 0,
 //! };
 //! let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);

@@ -31,6 +31,8 @@ pub struct Wanted {
     pub ring_links: usize,
     /// Own long links.
     pub long_links: usize,
+    /// Whether there are direct links: to everybody, or to the hub.
+    pub direct: bool,
 }
 
 impl Topology {
@@ -48,12 +50,6 @@ impl Topology {
         }
     }
 
-    /// Whether nodes can run it. `Mesh` and `Star` have their place here but do not run yet.
-    #[must_use]
-    pub const fn is_ready(self) -> bool {
-        matches!(self, Self::Ring | Self::SmallWorld)
-    }
-
     /// The links that a member wants under `config`.
     #[must_use]
     pub fn wanted(self, config: &Config) -> Wanted {
@@ -62,16 +58,27 @@ impl Topology {
             Self::Ring => Wanted {
                 ring_links: 1,
                 long_links: 0,
+                direct: self.is_direct(),
             },
-            Self::SmallWorld | Self::Mesh | Self::Star => Wanted {
+            Self::SmallWorld => Wanted {
                 ring_links: config.ring_links,
                 long_links: config.long_links,
+                direct: self.is_direct(),
+            },
+            // The ring is the spare: it is repaired as always, and carries what the direct links
+            // do not.
+            Self::Mesh | Self::Star => Wanted {
+                ring_links: 1,
+                long_links: 0,
+                direct: self.is_direct(),
             },
         }
     }
 
-    /// Whether a member passes a broadcast of another's on to its neighbours: in a mesh the sender
-    /// has reached everybody itself, in a star the hub does it.
+    /// Whether a member of a whole room passes a broadcast of another's on: in a mesh the sender
+    /// has reached everybody itself, in a star the hub does it. This is what follows from
+    /// [`Overlay::passes_on`](crate::overlay::Overlay::passes_on) where there are direct links to
+    /// all, and no others.
     #[must_use]
     pub const fn passes_on(self, is_hub: bool) -> bool {
         match self {
@@ -79,6 +86,18 @@ impl Topology {
             Self::Mesh => false,
             Self::Star => is_hub,
         }
+    }
+
+    /// Whether members have links for the links' own sake: to everybody, or to the hub.
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        matches!(self, Self::Mesh | Self::Star)
+    }
+
+    /// Whether one member is the hub.
+    #[must_use]
+    pub const fn has_hub(self) -> bool {
+        matches!(self, Self::Star)
     }
 
     /// How many links a message may cross (DESIGN, section 5); `members` says among how many

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use circlet_core::identity::{Identity, Incarnation};
+use circlet_core::identity::{Identity, Incarnation, NodeId};
 use circlet_core::node::{Membership, Node as Core};
 use circlet_core::ring::Position;
 use circlet_core::room::{MAX_ROOM_NAME, RoomId, is_room_name};
@@ -42,6 +42,7 @@ pub struct NodeBuilder {
     trackers: Vec<String>,
     identity: IdentitySource,
     topology: Topology,
+    hub: Option<NodeId>,
     config: Config,
     webrtc: WebRtcConfig,
     transport: Option<Box<dyn Transport>>,
@@ -73,9 +74,9 @@ pub enum StartError {
     /// Too many trackers.
     #[error("{0} trackers are too many: take {MAX_TRACKERS} at most")]
     TooManyTrackers(usize),
-    /// The topology does not run yet.
-    #[error("the topology {0} does not run yet: take ring or small-world")]
-    Topology(Topology),
+    /// A hub is named, and the topology has none.
+    #[error("a hub is named, and the topology {0} has none: take star")]
+    Hub(Topology),
     /// A setting is out of its range.
     #[error("{setting} is {value}: take {min} to {max}")]
     Setting {
@@ -152,6 +153,14 @@ impl NodeBuilder {
     /// The room's topology: all members must name the same. Default [`Topology::SmallWorld`].
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = topology;
+        self
+    }
+
+    /// The hub that a star is to have: a setting of the room, which the first member to name one
+    /// decides. While that member is not there the one that has been running for longest is the hub
+    /// instead, of those that may be: [`Config::may_be_hub`].
+    pub fn hub(mut self, hub: NodeId) -> Self {
+        self.hub = Some(hub);
         self
     }
 
@@ -275,6 +284,7 @@ impl NodeBuilder {
             incarnation,
             kind: NodeKind::Native,
             topology: self.topology,
+            hub: self.hub,
             // `check` allows some few.
             trackers: u16::try_from(trackers.len()).unwrap_or(u16::MAX),
             room: self.room,
@@ -316,8 +326,8 @@ impl NodeBuilder {
         {
             return Err(StartError::Name(name.clone()));
         }
-        if !self.topology.is_ready() {
-            return Err(StartError::Topology(self.topology));
+        if self.hub.is_some() && !self.topology.has_hub() {
+            return Err(StartError::Hub(self.topology));
         }
         let list_len = self.config.list_len;
         for (setting, value, min, max) in [

@@ -229,6 +229,7 @@ async fn log_in(identity: &Identity, url: &str) -> WebSocketStream<MaybeTlsStrea
     let (node, incarnation, topology) = (identity.node_id(), Incarnation(1), Topology::default());
     let bytes = login_bytes(&nonce, &node, incarnation, topology, ROOM, "stranger");
     let login = TrackerMessage::Login {
+        hub: None,
         node,
         incarnation,
         room: ROOM.to_owned(),

@@ -87,7 +87,10 @@ fn what_cannot_be_is_refused_with_one_line() {
         (alone().name("x".repeat(65)), "cannot name a node"),
         (alone().name("a\nb"), "cannot name a node"),
         (alone().tracker("127.0.0.1:7700"), "looks like ws://"),
-        (alone().topology(Topology::Star), "take ring or small-world"),
+        (
+            alone().topology(Topology::Mesh).hub(identity(2).node_id()),
+            "the topology mesh has none: take star",
+        ),
         (alone().ring_links(0), "ring_links is 0: take 1 to 8"),
         (alone().ring_links(9), "ring_links is 9: take 1 to 8"),
         (alone().long_links(65), "take 0 to 64"),

@@ -12,6 +12,7 @@ use crate::hub::RoomAnswer;
 struct Table<'a> {
     name: &'a str,
     topology: Topology,
+    hub: Option<NodeId>,
     members: Vec<Row<'a>>,
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn to_json(answer: &RoomAnswer) -> Vec<u8> {
     let table = Table {
         name: &answer.room.name,
         topology: answer.room.topology,
+        hub: answer.room.hub,
         members: rows.map(|entry| Row::new(entry, answer.now)).collect(),
     };
     // No map with keys that are not text, no failing serializer: this cannot fail.

@@ -1,11 +1,13 @@
 //! What can be set.
 
+use circlet_core::identity::{Identity, NodeId};
 use circlet_core::node::TrackerId;
 use circlet_core::tracker::TrackerConfig;
 use circlet_core::wire::NodeKind;
 use circlet_core::{Config, Topology};
 
 use crate::network::NetworkConfig;
+use crate::random::{Concern, Stream};
 
 /// A simulation's settings.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct SimConfig {
     pub room: String,
     /// Its topology.
     pub topology: Topology,
+    /// The hub that its members name.
+    pub hub: Option<NodeId>,
     /// Whether frames and tracker messages travel as bytes, encoded and decoded; else as values.
     pub encode: bool,
     /// Lines of trace kept, the last ones; 0 for none.
@@ -44,6 +48,13 @@ impl SimConfig {
         }
     }
 
+    /// The identity of the `number`-th node.
+    #[must_use]
+    pub fn identity(&self, number: u32) -> Identity {
+        let seed = Stream::fork(self.seed, Concern::Identity, u64::from(number)).bytes();
+        Identity::from_seed(&seed)
+    }
+
     pub(crate) fn tracker_ids(&self) -> impl Iterator<Item = TrackerId> + use<> {
         (0..self.trackers).map(TrackerId)
     }
@@ -59,6 +70,7 @@ impl Default for SimConfig {
             trackers: 1,
             room: "simulation".into(),
             topology: Topology::SmallWorld,
+            hub: None,
             encode: false,
             trace_lines: 0,
             event_log: 1 << 16,
@@ -76,6 +88,8 @@ pub struct NodeOptions {
     pub config: Option<Config>,
     /// Its topology; `None` is [`SimConfig::topology`].
     pub topology: Option<Topology>,
+    /// The hub that it names; `None` is [`SimConfig::hub`].
+    pub hub: Option<NodeId>,
     /// How far its calendar is ahead, in milliseconds.
     pub clock_skew_ms: i64,
     /// Which of the seed's identities and streams of random numbers it has; `None`: the one with

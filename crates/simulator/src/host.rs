@@ -56,6 +56,7 @@ pub(crate) struct HostSetup {
     pub(crate) config: Config,
     pub(crate) room: String,
     pub(crate) topology: Topology,
+    pub(crate) hub: Option<NodeId>,
     pub(crate) kind: NodeKind,
     pub(crate) trackers: u16,
     pub(crate) encode: bool,
@@ -122,6 +123,7 @@ impl Host {
             name: self.index.to_string(),
             kind: self.setup.kind,
             topology: self.setup.topology,
+            hub: self.setup.hub,
             trackers: self.setup.trackers,
         };
         let config = self.setup.config.clone();

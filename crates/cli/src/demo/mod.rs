@@ -6,9 +6,10 @@ mod process;
 mod report;
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use circlet_core::{Config, Wanted};
+use circlet_core::{Config, Topology, Wanted};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -164,10 +165,18 @@ impl Demo {
         let Wanted {
             ring_links,
             long_links,
+            ..
         } = self.wanted();
+        let others = match topology {
+            Topology::Ring | Topology::SmallWorld => {
+                format!("{long_links} long link(s) of its own")
+            }
+            Topology::Mesh => "one to everybody else".to_owned(),
+            Topology::Star => "one to the hub".to_owned(),
+        };
         self.say(&format!(
             "A ring of {nodes} processes, {topology}, each with {ring_links} ring link(s) a side \
-             and {long_links} long link(s) of its own"
+             and {others}"
         ));
         self.say(&entry("tracker", &self.tracker));
         let start = Instant::now();
@@ -205,13 +214,12 @@ impl Demo {
         Ok(())
     }
 
-    /// Waits until no more links are open than the topology wants. Links that joining took are
+    /// Waits until as many links are open as the topology wants. Links that joining took are
     /// kept for some seconds; with them hardly a message would have to be forwarded.
     async fn settle(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let wanted = self.wanted();
-        let most = self.args.nodes * (wanted.ring_links + wanted.long_links);
-        let is_settled = |demo: &Self| members::open_links(&demo.members) <= most;
+        let wanted = self.links_wanted();
+        let is_settled = |demo: &Self| wanted.contains(&members::open_links(&demo.members));
         // Links over and above are odd, but no reason to give up.
         while start.elapsed() < SETTLING {
             let settled = self.drive("", CLOSING, is_settled);
@@ -476,6 +484,22 @@ impl Demo {
             long_links: self.args.long_links,
             ..Config::default()
         })
+    }
+
+    /// How many links there are once everybody has what it wants.
+    fn links_wanted(&self) -> RangeInclusive<usize> {
+        let (nodes, wanted) = (self.args.nodes, self.wanted());
+        let each = nodes * (wanted.ring_links + wanted.long_links);
+        match self.args.topology.topology {
+            Topology::Ring | Topology::SmallWorld => 0..=each,
+            Topology::Mesh => {
+                let others = nodes - 1;
+                let most = Config::default().most_direct_links(false);
+                let least = if others <= most { others } else { 0 };
+                nodes * least / 2..=nodes * others / 2
+            }
+            Topology::Star => nodes - 1..=each + nodes - 1,
+        }
     }
 
     fn is_quiet(&self) -> bool {

@@ -44,6 +44,7 @@ async fn start(args: &NodeArgs, json: bool) -> Result<(Node, Events), Failure> {
     let config = Config {
         ring_links: args.ring_links,
         long_links: args.long_links,
+        may_be_hub: args.may_be_hub,
         // Nobody else could acknowledge.
         manual_ack: args.manual_ack && json,
         ..Config::default()
@@ -52,6 +53,9 @@ async fn start(args: &NodeArgs, json: bool) -> Result<(Node, Events), Failure> {
         .room(&args.room)
         .topology(args.topology.topology)
         .config(config);
+    if let Some(hub) = args.hub {
+        builder = builder.hub(hub);
+    }
     for tracker in &args.tracker {
         builder = builder.tracker(tracker.as_str());
     }

@@ -214,6 +214,9 @@ impl Report {
 pub struct NeighbourReport {
     pub successor: Option<NodeId>,
     pub predecessor: Option<NodeId>,
+    /// The hub, in a star.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<NodeId>,
     pub links: Vec<Link>,
 }
 
@@ -222,6 +225,7 @@ impl From<Neighbours> for NeighbourReport {
         Self {
             successor: neighbours.successor,
             predecessor: neighbours.predecessor,
+            hub: neighbours.hub,
             links: neighbours.links.into_iter().map(Link::from).collect(),
         }
     }
@@ -288,6 +292,7 @@ impl StatusReport {
             neighbours: NeighbourReport {
                 successor: snapshot.successors.first().copied(),
                 predecessor: snapshot.predecessors.first().copied(),
+                hub: snapshot.hub,
                 links: snapshot.links.into_iter().map(Link::from).collect(),
             },
             successors: snapshot.successors,
@@ -508,6 +513,7 @@ mod tests {
         let event = Report::Neighbours(NeighbourReport {
             successor: Some(from),
             predecessor: None,
+            hub: None,
             links: vec![Link {
                 peer: from,
                 state: LinkState::Open,
@@ -528,6 +534,7 @@ mod tests {
                 position: circlet_core::ring::Position(255),
                 incarnation: Incarnation(1),
                 topology: Topology::SmallWorld,
+                hub: None,
                 member: true,
                 successors: vec![from],
                 predecessors: vec![],

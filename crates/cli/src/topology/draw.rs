@@ -72,8 +72,13 @@ pub fn dot(overlay: &Overlay) -> String {
         Config::GraphContentOnly,
     ];
     let graph = Dot::with_attr_getters(&overlay.graph, &content, &edge, &node);
+    // A star around its hub, everything else as a circle.
+    let layout = overlay.hub().map_or_else(
+        || "layout = circo".to_owned(),
+        |hub| format!("layout = twopi root = {}", hub.index()),
+    );
     format!(
-        "graph \"{}\" {{\n    layout = circo\n    node [shape = box, style = rounded]\n{graph:?}}}",
+        "graph \"{}\" {{\n    {layout}\n    node [shape = box, style = rounded]\n{graph:?}}}",
         quoted(&overlay.name)
     )
 }
@@ -135,8 +140,11 @@ fn summary(overlay: &Overlay) -> String {
         (1, wrong) => format!("{wrong} members have other neighbours than those next to them"),
         (parts, _) => format!("it is in {parts} parts"),
     };
+    let hub = overlay.hub().map_or_else(String::new, |hub| {
+        format!(" round {}", printable(&overlay.graph[hub].name))
+    });
     let mut text = format!(
-        "Room {}: {members} members, {}, {links} links; {ring}",
+        "Room {}: {members} members, {}{hub}, {links} links; {ring}",
         printable(&overlay.name),
         overlay.topology
     );
@@ -209,11 +217,15 @@ mod tests {
 
     /// Three members, of whom the third has another successor than it ought to.
     fn overlay() -> Overlay {
+        overlay_of("small-world")
+    }
+
+    fn overlay_of(topology: &str) -> Overlay {
         let ids = [1, 2, 3].map(|byte| NodeId::from_bytes([byte; 32]));
         let [a, b, c] = ids;
         let table = serde_json::json!({
             "name": "a \"room\"",
-            "topology": "small-world",
+            "topology": topology,
             "members": [
                 {"node": a, "position": "0000000000000001", "name": "ada", "kind": "native",
                  "member": true, "successor": b, "predecessor": c, "since_s": 1.5,
@@ -245,6 +257,14 @@ mod tests {
             "{text}"
         );
         assert!(lines[5].contains("<b> !"), "{text}");
+    }
+
+    #[test]
+    fn a_star_is_drawn_around_its_hub() {
+        let star = overlay_of("star");
+        assert!(text(&star).contains("3 members, star round ada, 2 links"));
+        assert!(dot(&star).contains("layout = twopi root = 0\n"));
+        assert!(dot(&overlay()).contains("layout = circo\n"));
     }
 
     #[test]

@@ -168,6 +168,21 @@ impl Overlay {
             .count()
     }
 
+    /// The hub of a star: the member that most others have an open link to, of several the one that
+    /// comes first; nobody among fewer than three.
+    pub fn hub(&self) -> Option<NodeIndex> {
+        if !self.topology.has_hub() || self.graph.node_count() < 3 {
+            return None;
+        }
+        let open = |member: &NodeIndex| {
+            let links = self.graph.edges(*member);
+            links
+                .filter(|link| link.weight().state == LinkState::Open)
+                .count()
+        };
+        self.graph.node_indices().rev().max_by_key(open)
+    }
+
     /// Groups of members that reach each other by links.
     pub fn parts(&self) -> usize {
         connected_components(&self.graph)

@@ -1,7 +1,7 @@
 //! Broadcast: flooding with de-duplication, in order per sender, gaps fetched.
 //!
-//! Everybody passes a broadcast on once, over all links but the one it came from. Links are
-//! ordered, so what arrives first arrives in order, except after a link was lost or is new: then
+//! Everybody passes a broadcast on once, over all links but the one it came from; in a mesh or star
+//! over those that lead to somebody who would not have it otherwise. Links are ordered, so what arrives first arrives in order, except after a link was lost or is new: then
 //! later ones wait for the missing, which a neighbour is asked for.
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::identity::{Incarnation, NodeId, Purpose};
 use crate::time::Timestamp;
-use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Hops};
+use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Heard, Hops};
 
 /// How long whoever hears of a sender for the first time waits for what was overtaken: longer
 /// than a broadcast takes over the slowest of its ways.
@@ -36,8 +36,8 @@ struct Stream {
     beginning: Option<Timestamp>,
     /// Since when something has been missing.
     gap_since: Option<Timestamp>,
-    /// The last ones, to fill others' gaps.
-    recent: VecDeque<(u64, FrameBuf)>,
+    /// The last ones, to fill others' gaps, and when they came.
+    recent: VecDeque<(u64, Timestamp, FrameBuf)>,
     /// Bytes that are held, early or recent.
     bytes: usize,
     heard: Timestamp,
@@ -58,14 +58,15 @@ impl Stream {
         }
     }
 
-    fn keep(&mut self, sequence: u64, frame: FrameBuf, most: usize) {
+    fn keep(&mut self, now: Timestamp, sequence: u64, frame: FrameBuf, most: usize) {
         if self.recent.len() >= most
-            && let Some((_, oldest)) = self.recent.pop_front()
+            && let Some((.., oldest)) = self.recent.pop_front()
         {
             self.bytes -= oldest.size();
         }
         self.bytes += frame.size();
-        self.recent.push_back((sequence, frame));
+        self.recent.push_back((sequence, now, frame));
+        self.heard = now;
     }
 
     fn hold(&mut self, sequence: u64, payload: Bytes, hops: u16) {
@@ -76,7 +77,7 @@ impl Stream {
     /// Forgets what it has for others, and gives the bytes.
     fn forget_recent(&mut self) -> usize {
         let recent = core::mem::take(&mut self.recent);
-        let bytes = recent.iter().map(|(_, frame)| frame.size()).sum();
+        let bytes = recent.iter().map(|(.., frame)| frame.size()).sum();
         self.bytes -= bytes;
         bytes
     }
@@ -146,6 +147,24 @@ impl Broadcasts {
     }
 }
 
+impl Broadcasts {
+    /// How far the broadcasts of those have come who were heard `within` a time, the last first.
+    pub(super) fn heard_since(&self, now: Timestamp, within: Duration) -> Vec<Heard> {
+        let mut streams: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| now.since(stream.heard) <= within)
+            .collect();
+        streams.sort_by_key(|(_, stream)| core::cmp::Reverse(stream.heard));
+        let heard = streams.into_iter().map(|(origin, stream)| Heard {
+            origin: *origin,
+            incarnation: stream.incarnation,
+            next: stream.next,
+        });
+        heard.collect()
+    }
+}
+
 impl Node {
     pub(super) fn broadcast(&mut self, id: CommandId, payload: Bytes) -> Result<(), InputError> {
         Self::check_payload(&payload)?;
@@ -168,11 +187,12 @@ impl Node {
         };
         let frame = self.prepare(frame.into());
         self.flood(Channel::Messages, &frame, None);
+        let now = self.now;
         let (me, incarnation, sequence) = (self.me.id, self.incarnation, self.broadcasts.sequence);
         let most = self.config.broadcast_cache;
-        self.broadcasts.open(Timestamp::ZERO, me, incarnation, 1);
+        self.broadcasts.open(now, me, incarnation, 1);
         self.broadcasts
-            .with(me, |stream| stream.keep(sequence, frame, most));
+            .with(me, |stream| stream.keep(now, sequence, frame, most));
         self.broadcasts.make_room(self.config.held_bytes);
         self.event(Event::Sent { id });
         Ok(())
@@ -200,10 +220,14 @@ impl Node {
             .map(|link| link.id)
             .filter(|id| Some(*id) != except)
             .collect();
-        links
-            .into_iter()
-            .filter(|id| self.send_buffer(*id, channel, frame.clone()))
-            .count()
+        self.send_to_all(&links, channel, frame)
+    }
+
+    fn send_to_all(&mut self, links: &[LinkId], channel: Channel, frame: &FrameBuf) -> usize {
+        let taken = links
+            .iter()
+            .filter(|id| self.send_buffer(**id, channel, frame.clone()));
+        taken.count()
     }
 
     pub(super) fn on_broadcast(
@@ -240,7 +264,8 @@ impl Node {
         }
         let hops = broadcast.hops.get().saturating_add(1);
         let frame = self.prepare(buffer.with_hops(hops));
-        if self.flood(Channel::Messages, &frame, Some(from_link)) > 0 {
+        let ways = self.ways_on(broadcast.origin, from_link);
+        if self.send_to_all(&ways, Channel::Messages, &frame) > 0 {
             self.counters.forwarded += 1;
         }
         self.make_room_for_stream(origin);
@@ -248,8 +273,7 @@ impl Node {
         let broadcasts = &mut self.broadcasts;
         broadcasts.open(now, origin, broadcast.incarnation, sequence);
         broadcasts.with(origin, |stream| {
-            stream.heard = now;
-            stream.keep(sequence, frame, most);
+            stream.keep(now, sequence, frame, most);
             stream.hold(sequence, payload, hops);
         });
         broadcasts.make_room(self.config.held_bytes);
@@ -392,8 +416,8 @@ impl Node {
         let frames: Vec<_> = stream
             .recent
             .iter()
-            .filter(|(sequence, _)| (request.first..=request.last).contains(sequence))
-            .map(|(_, frame)| frame.clone())
+            .filter(|(sequence, ..)| (request.first..=request.last).contains(sequence))
+            .map(|(.., frame)| frame.clone())
             .collect();
         if !self.spend(now, id, frames.len()) {
             return;
@@ -401,5 +425,33 @@ impl Node {
         for frame in frames {
             self.send_buffer(id, Channel::Messages, frame);
         }
+    }
+
+    /// The broadcasts of others than `receiver` that have come `within` a time, apart from those it
+    /// has heard.
+    pub(super) fn broadcasts_since(
+        &self,
+        now: Timestamp,
+        within: Duration,
+        receiver: NodeId,
+        heard: &[Heard],
+    ) -> Vec<FrameBuf> {
+        let mut frames = Vec::new();
+        for (origin, stream) in &self.broadcasts.streams {
+            let has = heard.iter().find(|heard| heard.origin == *origin);
+            let has_later = has.is_some_and(|has| has.incarnation > stream.incarnation);
+            if *origin == receiver || has_later {
+                continue;
+            }
+            let first = has
+                .filter(|has| has.incarnation == stream.incarnation)
+                .map_or(1, |has| has.next);
+            let late = stream
+                .recent
+                .iter()
+                .filter(|(sequence, came, _)| *sequence >= first && now.since(*came) <= within);
+            frames.extend(late.map(|(.., frame)| frame.clone()));
+        }
+        frames
     }
 }

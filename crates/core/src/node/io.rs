@@ -356,7 +356,7 @@ pub enum Event {
         /// How many members it knows of, itself included.
         members: usize,
     },
-    /// Successor, predecessor or links are others than before.
+    /// Successor, predecessor, hub or links are others than before.
     Neighbours(Neighbours),
     /// A message for this node.
     Message(Message),
@@ -495,13 +495,15 @@ pub struct Message {
     pub payload: Bytes,
 }
 
-/// A member's ring neighbours and links.
+/// A member's ring neighbours, hub and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbours {
     /// The next member clockwise, `None` alone.
     pub successor: Option<NodeId>,
     /// The next member counter-clockwise, `None` alone.
     pub predecessor: Option<NodeId>,
+    /// The hub of a star, once it is known.
+    pub hub: Option<NodeId>,
     /// All links, by peer.
     pub links: Vec<LinkReport>,
 }
@@ -517,6 +519,8 @@ pub struct Snapshot {
     pub incarnation: Incarnation,
     /// The room's topology.
     pub topology: Topology,
+    /// The hub of a star, as far as it knows: it may be the node itself.
+    pub hub: Option<NodeId>,
     /// Whether it has joined.
     pub member: bool,
     /// Its successor list, nearest first.
@@ -552,14 +556,16 @@ pub enum TimerKind {
     Stabilize,
     /// A table that changed is due to be told.
     Tell,
-    /// Long links are to be checked or a lookup has not been answered.
-    LongLinks,
+    /// Long or direct links are to be checked, or a lookup has not been answered.
+    Links,
     /// Acknowledgements are due.
     Acknowledge,
     /// Reliable messages may have to be sent again, or are past their deadline.
     Retransmit,
     /// Broadcasts are missing.
     Gap,
+    /// Broadcasts may be missing, and nothing would show it.
+    CatchUp,
     /// A circulated message waits for its next hop, or its origin for its return.
     Circulate,
     /// The own presence record is due, or others' have run out.

@@ -192,6 +192,8 @@ impl Node {
         self.tell_overlay(now, |overlay, cx| overlay.on_opened(cx, peer));
         self.measure(now, id);
         self.greet(id);
+        self.on_answered(now, peer);
+        self.ask_soon(now, id);
         Ok(())
     }
 
@@ -232,9 +234,12 @@ impl Node {
             Phase::Connecting { answered: true } if now < end => {
                 self.timers.set(TimerKind::Attempt(id), end);
             }
-            Phase::Connecting { .. } => {
+            Phase::Connecting { answered } => {
                 if let Some(link) = self.close_link(id) {
                     self.on_attempt_failed(now, &link);
+                    if !answered {
+                        self.on_unanswered(now, link.peer, 1);
+                    }
                 }
             }
         }
@@ -295,6 +300,9 @@ impl Node {
         }
         if !self.links.is_open_to(link.peer.id) {
             self.link_event(link.peer.id, None);
+        }
+        if link.is_open() {
+            self.ask_everybody_soon(self.now);
         }
         Some(link)
     }

@@ -5,11 +5,13 @@
 //! share the state of one [`Node`], and speak to the outside only through its outputs.
 
 mod broadcast;
+mod catch_up;
 mod circulate;
 mod counters;
 mod defence;
 mod delivery;
 mod failure;
+mod hub;
 mod io;
 mod links;
 mod outgoing;
@@ -41,9 +43,11 @@ pub use counters::Counters;
 pub use io::*;
 
 use broadcast::Broadcasts;
+use catch_up::Asking;
 use circulate::Circulations;
 use defence::Banned;
 use delivery::Delivery;
+use hub::Hub;
 use links::Links;
 use presence::Members;
 use signalling::Signalling;
@@ -69,6 +73,9 @@ pub struct Membership {
     pub kind: NodeKind,
     /// The room's topology.
     pub topology: Topology,
+    /// The hub that a star is to have, if one is named; see
+    /// [`Config::may_be_hub`](crate::Config::may_be_hub) for how another one is chosen.
+    pub hub: Option<NodeId>,
     /// How many trackers it knows of: [`TrackerId`] 0 and on.
     pub trackers: u16,
 }
@@ -84,6 +91,7 @@ pub struct Node {
     room: RoomId,
     room_name: String,
     topology: Topology,
+    hub: Hub,
     me: Place,
     /// Unix milliseconds and when they were told.
     wall_clock: Option<(u64, Timestamp)>,
@@ -99,6 +107,7 @@ pub struct Node {
     overlay: Overlay<Place>,
     delivery: Delivery,
     broadcasts: Broadcasts,
+    asking: Asking,
     circulations: Circulations,
     members: Members,
     trackers: Trackers,
@@ -128,6 +137,7 @@ impl Node {
             room,
             room_name: membership.room,
             topology: membership.topology,
+            hub: Hub::new(membership.hub.map(|hub| Place::of(&room, hub))),
             me,
             identity: membership.identity,
             wall_clock: None,
@@ -142,6 +152,7 @@ impl Node {
             overlay: Overlay::new(me, stream()),
             delivery: Delivery::default(),
             broadcasts: Broadcasts::default(),
+            asking: Asking::default(),
             circulations: Circulations::default(),
             members: Members::new(membership.name, membership.kind),
             trackers: Trackers::new(membership.trackers, stream()),
@@ -197,15 +208,13 @@ impl Node {
             match kind {
                 TimerKind::Heartbeat(link) => self.on_heartbeat(now, link),
                 TimerKind::Attempt(link) => self.on_attempt_timeout(now, link),
-                TimerKind::Stabilize
-                | TimerKind::Tell
-                | TimerKind::LongLinks
-                | TimerKind::Linger => {
+                TimerKind::Stabilize | TimerKind::Tell | TimerKind::Links | TimerKind::Linger => {
                     self.tell_overlay(now, Overlay::handle_timeout);
                 }
                 TimerKind::Acknowledge => self.send_acks(),
                 TimerKind::Retransmit => self.on_retransmit_timer(now),
                 TimerKind::Gap => self.on_gap_timer(now),
+                TimerKind::CatchUp => self.on_catch_up_timer(now),
                 TimerKind::Circulate => self.on_circulate_timer(now),
                 TimerKind::Presence => self.on_presence_timer(now),
                 TimerKind::Tracker(tracker) => self.on_tracker_timer(now, tracker),
@@ -235,6 +244,7 @@ impl Node {
             position: self.me.position,
             incarnation: self.incarnation,
             topology: self.topology,
+            hub: self.hub.present(),
             member: self.overlay.is_member(),
             successors: ids(self.overlay.successors()),
             predecessors: ids(self.overlay.predecessors()),
@@ -340,6 +350,7 @@ impl Node {
                 return self.on_circulate(now, link, circulate, payload);
             }
             Head::CirculateAck(ack) => self.on_circulate_ack(link, &ack),
+            Head::CatchUp(question) => self.on_catch_up(now, link, &question),
         }
         Ok(())
     }
@@ -396,6 +407,7 @@ impl Node {
         };
         if neighbours.successor == self.told.successor
             && neighbours.predecessor == self.told.predecessor
+            && neighbours.hub == self.told.hub
             && same_links(&neighbours, &self.told)
         {
             return;
@@ -409,6 +421,7 @@ impl Node {
         Neighbours {
             successor: self.overlay.successors().first().map(|place| place.id),
             predecessor: self.overlay.predecessors().first().map(|place| place.id),
+            hub: self.hub.present(),
             links: self.link_reports(),
         }
     }

@@ -27,6 +27,10 @@ const SUGGESTED: usize = 2;
 /// Members asked for their records on joining.
 const ASKED_AT_FIRST: u32 = 2;
 
+/// Offers in a row without an answer after which a member is no hub until it is heard of again:
+/// all who had links to it may have died with it, and nobody says so.
+pub(super) const MAX_UNANSWERED: u32 = 2;
+
 /// The last records of those who have gone that are kept.
 const MAX_GONE: usize = 1024;
 
@@ -52,6 +56,8 @@ struct Record {
     told: Allowance,
     /// When it last showed that it lives after others had struck it off.
     refuted: Option<Timestamp>,
+    /// Offers to it since then that nobody has answered.
+    unanswered: u32,
 }
 
 /// What is remembered of somebody who has gone.
@@ -96,6 +102,44 @@ impl Members {
     /// How many others are known.
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// All others that are known.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.records.keys().copied()
+    }
+
+    /// Whether a member is known, and answers as far as it was asked.
+    pub(super) fn answers(&self, member: Place) -> bool {
+        let record = self.records.get(&member);
+        record.is_some_and(|record| record.unanswered < MAX_UNANSWERED)
+    }
+
+    /// Counts offers that a member has not answered; says whether that is the last one of it.
+    pub(super) fn note_unanswered(&mut self, member: Place, offers: u32) -> bool {
+        let Some(record) = self.records.get_mut(&member) else {
+            return false;
+        };
+        let answered = record.unanswered < MAX_UNANSWERED;
+        record.unanswered = record.unanswered.saturating_add(offers);
+        answered && record.unanswered >= MAX_UNANSWERED
+    }
+
+    /// A member has shown that it is there; says whether that is news.
+    pub(super) fn note_answer(&mut self, member: Place) -> bool {
+        let record = self.records.get_mut(&member);
+        let unanswered = record.map(|record| core::mem::take(&mut record.unanswered));
+        unanswered.is_some_and(|unanswered| unanswered >= MAX_UNANSWERED)
+    }
+
+    /// Those who may be the hub of a star, the one to be chosen least.
+    pub(super) fn willing_hubs(&self) -> impl Iterator<Item = (Incarnation, NodeId, Place)> {
+        let willing = |record: &&Record| record.presence.may_be_hub;
+        let records = self.records.values().filter(willing);
+        records
+            .map(|record| &record.presence)
+            .map(|presence| (presence.incarnation, presence.node.id, presence.node))
+            .filter(|(.., place)| self.answers(*place))
     }
 
     pub(super) fn own_name(&self) -> &str {
@@ -160,6 +204,8 @@ impl Node {
             name: self.members.name.clone(),
             kind: self.members.kind,
             leaving,
+            may_be_hub: self.config.may_be_hub,
+            hub: self.hub.named(),
             neighbours: heads
                 .iter()
                 .filter_map(|list| list.first().map(|place| place.id))
@@ -263,6 +309,7 @@ impl Node {
             self.overlay.on_alive(place);
         }
         self.members.gone.remove(&place);
+        self.learn_hub(presence.hub);
         self.pass_on(presence.clone(), Some(from_link));
         let (name, kind) = (presence.name.clone(), presence.kind);
         let record = Record {
@@ -270,9 +317,10 @@ impl Node {
             heard: now,
             told,
             refuted: is_refutation.then_some(now),
+            unanswered: 0,
         };
         self.members.records.insert(place, record);
-        self.members_changed();
+        self.members_changed(now);
         if is_news {
             self.event(Event::PeerJoined {
                 peer: place.id,
@@ -395,10 +443,11 @@ impl Node {
         }
     }
 
-    /// The overlay takes who is near for hints.
-    fn members_changed(&mut self) {
+    /// The overlay takes who is near for hints, and wants direct links as the topology has them.
+    fn members_changed(&mut self, now: Timestamp) {
         let near = self.members.near(self.me);
         self.overlay.set_known(near, self.members.len());
+        self.update_direct(now);
     }
 
     /// Strikes a member off; only a record later than the last one known, or than `last`, will
@@ -424,7 +473,7 @@ impl Node {
             };
             gone.insert(place, grave);
         }
-        self.members_changed();
+        self.members_changed(now);
         if let Some(record) = record {
             self.event(Event::PeerLeft {
                 peer: place.id,

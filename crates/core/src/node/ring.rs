@@ -68,6 +68,8 @@ impl Node {
             self.greet(id);
         }
         self.announce_presence(now);
+        self.update_direct(now);
+        self.begin_catching_up(now);
         self.report_soon(now);
         let neighbours = self.neighbours();
         self.event(Event::Joined {
@@ -122,7 +124,7 @@ impl Node {
         let kind = match timer {
             Timer::Stabilize => TimerKind::Stabilize,
             Timer::Tell => TimerKind::Tell,
-            Timer::LongLinks => TimerKind::LongLinks,
+            Timer::Links => TimerKind::Links,
             Timer::Linger => TimerKind::Linger,
         };
         Some((at, kind))

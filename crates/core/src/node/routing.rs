@@ -168,6 +168,10 @@ impl Node {
     /// The link on which a message goes on, and whether it has lost its way.
     fn next_hop(&self, routed: &Routed, from_link: Option<LinkId>) -> Option<(LinkId, bool)> {
         let from = self.peer_of(from_link);
+        let by_hub = from_link.is_none().then(|| self.way_by_hub(routed.to));
+        if let Some(hub) = by_hub.flatten() {
+            return Some((self.open_link(hub)?, false));
+        }
         let detour = &routed.detour;
         let hop = self
             .overlay

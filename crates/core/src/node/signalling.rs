@@ -7,6 +7,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::defence::{Allowance, each};
 use super::links::{Link, Phase};
+use super::presence::MAX_UNANSWERED;
 use super::{Event, InputError, LinkId, Node, Output, Role};
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
@@ -365,6 +366,7 @@ impl Node {
         };
         if let Some(link) = self.close_link(id) {
             self.on_attempt_failed(now, &link);
+            self.on_unanswered(now, link.peer, MAX_UNANSWERED);
         }
     }
 }

@@ -11,7 +11,9 @@ use super::{Event, InputError, Node, Output, TimerKind, TrackerId};
 use crate::identity::{Incarnation, NodeId, Purpose};
 use crate::ring::Place;
 use crate::time::Timestamp;
-use crate::wire::{Assignment, ErrorCode, SignedSignal, TrackerMessage, VERSION, login_bytes};
+use crate::wire::{
+    Assignment, ErrorCode, MAX_REPORTED_LINKS, SignedSignal, TrackerMessage, VERSION, login_bytes,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -129,10 +131,12 @@ impl Node {
                     time_unix_ms,
                     members,
                     assignment,
+                    hub,
                 },
                 Phase::Connecting,
             ) => {
                 self.check_clock(now, time_unix_ms);
+                self.learn_hub(hub);
                 self.on_welcome(now, id, members, &assignment);
             }
             (
@@ -196,6 +200,7 @@ impl Node {
             name: name.into(),
             kind: self.members.own_kind(),
             topology: self.topology,
+            hub: self.hub.named(),
             signature: self.identity.sign(Purpose::Login, &bytes),
         };
         self.outputs.push_back(Output::SendTracker {
@@ -360,7 +365,8 @@ impl Node {
     }
 
     fn report(&mut self, now: Timestamp, id: TrackerId) {
-        let neighbours = self.neighbours();
+        let mut neighbours = self.neighbours();
+        neighbours.links.truncate(MAX_REPORTED_LINKS);
         let message = TrackerMessage::Announce {
             member: self.overlay.is_member(),
             successor: neighbours.successor,

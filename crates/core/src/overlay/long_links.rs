@@ -92,7 +92,7 @@ impl<M: Member> Overlay<M> {
 
     pub(super) fn start_long_links(&mut self, cx: &Context<'_, M>) {
         if cx.wanted().long_links > 0 {
-            self.timers.long_links = self.timers.long_links.min(cx.now + FIRST_DRAW);
+            self.timers.links = self.timers.links.min(cx.now + FIRST_DRAW);
         }
     }
 
@@ -104,13 +104,13 @@ impl<M: Member> Overlay<M> {
         self.long.next_look = cx.now + cx.config.long_link_interval;
         self.redraw_one(cx);
         let missing = self.own_long().count() < cx.wanted().long_links;
-        if missing && self.timers.long_links == NEVER {
-            self.timers.long_links = cx.now + cx.config.long_link_interval;
+        if missing && self.timers.links == NEVER {
+            self.timers.links = cx.now + cx.config.long_link_interval;
         }
     }
 
     pub(super) fn on_long_links_timer(&mut self, cx: &mut Context<'_, M>) {
-        self.timers.long_links = NEVER;
+        self.timers.links = NEVER;
         self.long.lookup = None;
         self.long.draws = 0;
         self.draw_long_link(cx);
@@ -154,7 +154,7 @@ impl<M: Member> Overlay<M> {
         }
         if self.long.draws >= MAX_DRAWS {
             let at = cx.now + cx.config.long_link_interval;
-            self.timers.long_links = self.timers.long_links.min(at);
+            self.timers.links = self.timers.links.min(at);
             return;
         }
         self.long.draws += 1;
@@ -162,7 +162,7 @@ impl<M: Member> Overlay<M> {
         self.long.next_lookup = self.long.next_lookup.wrapping_add(1);
         let id = self.long.next_lookup;
         self.long.lookup = Some(id);
-        self.timers.long_links = cx.now + LOOKUP_TIMEOUT;
+        self.timers.links = cx.now + LOOKUP_TIMEOUT;
         cx.out.push(Action::LookUp { target, id });
     }
 
@@ -172,7 +172,7 @@ impl<M: Member> Overlay<M> {
             return;
         }
         self.long.lookup = None;
-        self.timers.long_links = NEVER;
+        self.timers.links = NEVER;
         self.take_long_link(cx, found);
         self.draw_long_link(cx);
     }

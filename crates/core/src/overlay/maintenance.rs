@@ -144,6 +144,7 @@ impl<M: Member> Overlay<M> {
             }
         }
         self.seek_neighbours(cx);
+        self.seek_direct(cx);
     }
 
     /// The list of one side: see the head of this file.
@@ -508,7 +509,10 @@ impl<M: Member> Overlay<M> {
             cx.send(successor, Message::Stabilize { version });
         }
         self.check_long_links(cx);
-        if !self.settled {
+        self.ask_for_tables(cx);
+        if self.settled {
+            self.seek_direct(cx);
+        } else {
             self.refresh(cx);
         }
     }

@@ -17,9 +17,10 @@
 //! - An open link ends with [`Overlay::on_dead`], [`Overlay::on_left`] or, if its end says nothing
 //!   about the neighbour, [`Overlay::on_closed`].
 //!
-//! The lists of the ring, its links and long links each have a file, with the source of their
-//! rules.
+//! The lists of the ring, its links, long links and direct links each have a file, with the source
+//! of their rules.
 
+mod direct;
 mod long_links;
 mod maintenance;
 mod neighbours;
@@ -48,6 +49,7 @@ pub use neighbours::{Neighbour, Phase};
 pub use routing::{Detour, Hop};
 pub use table::{Join, JoinReply, List, Table};
 
+use direct::DirectLinks;
 use long_links::LongLinks;
 use maintenance::Side;
 use neighbours::Neighbours;
@@ -127,8 +129,8 @@ pub enum Timer {
     Stabilize,
     /// A table that changed is due to be told.
     Tell,
-    /// A long link is missing, or a lookup has not been answered.
-    LongLinks,
+    /// A long or direct link is missing, or a lookup has not been answered.
+    Links,
     /// A link that neither side wants has been kept long enough.
     Linger,
 }
@@ -176,7 +178,7 @@ pub struct Standing<M> {
 struct Timers {
     stabilize: Timestamp,
     tell: Timestamp,
-    long_links: Timestamp,
+    links: Timestamp,
     linger: Timestamp,
 }
 
@@ -214,6 +216,7 @@ pub struct Overlay<M: Member> {
     /// Since when this member has had somebody to join but has not joined.
     joining_since: Option<Timestamp>,
     told_at: Timestamp,
+    direct: DirectLinks<M>,
 }
 
 impl<M: Member> Overlay<M> {
@@ -226,10 +229,11 @@ impl<M: Member> Overlay<M> {
             neighbours: Neighbours::default(),
             quarantine: Quarantine::default(),
             long: LongLinks::new(rng),
+            direct: DirectLinks::default(),
             timers: Timers {
                 stabilize: NEVER,
                 tell: NEVER,
-                long_links: NEVER,
+                links: NEVER,
                 linger: NEVER,
             },
             lingering: ThinVec::new(),
@@ -339,18 +343,18 @@ impl<M: Member> Overlay<M> {
         let Timers {
             stabilize,
             tell,
-            long_links,
+            links,
             linger,
         } = self.timers;
-        let first = stabilize.min(tell).min(long_links).min(linger);
+        let first = stabilize.min(tell).min(links).min(linger);
         let kind = if first == NEVER {
             return None;
         } else if first == stabilize {
             Timer::Stabilize
         } else if first == tell {
             Timer::Tell
-        } else if first == long_links {
-            Timer::LongLinks
+        } else if first == links {
+            Timer::Links
         } else {
             Timer::Linger
         };
@@ -418,6 +422,9 @@ impl<M: Member> Overlay<M> {
         self.links_changed(cx);
         cx.send(member, Message::Want(want));
         self.send_table(cx, member);
+        if cx.wanted().direct {
+            self.on_direct_opened(cx);
+        }
     }
 
     /// An attempt has led to nothing. Whoever keeps failing is left alone for longer and longer.
@@ -427,8 +434,14 @@ impl<M: Member> Overlay<M> {
         self.quarantine
             .add_failure(member, cx.now, first, cx.config.quarantine);
         self.links_changed(cx);
-        if known.is_some_and(|known| known.mine.has(Wish::Long)) {
+        if known
+            .as_ref()
+            .is_some_and(|known| known.mine.has(Wish::Long))
+        {
             self.draw_long_link(cx);
+        }
+        if known.is_some_and(|known| known.mine.has(Wish::Direct)) {
+            self.on_direct_failed(cx);
         }
         if !self.is_member() {
             // The one asked may let us in now that somebody nearer cannot be reached.

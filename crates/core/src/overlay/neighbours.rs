@@ -116,6 +116,16 @@ impl<M> Neighbour<M> {
         self.is_only_for(Wish::Long)
     }
 
+    /// Whether the link is a direct link of the neighbour's and nothing else.
+    pub(super) const fn is_accepted_direct(&self) -> bool {
+        self.is_only_for(Wish::Direct)
+    }
+
+    /// Whether the link is wanted as a direct one, by either side.
+    pub(super) const fn is_direct(&self) -> bool {
+        self.mine.and(self.theirs).has(Wish::Direct)
+    }
+
     /// Whether the neighbour wants the link for this and nothing else, and this member does not.
     const fn is_only_for(&self, wish: Wish) -> bool {
         !self.mine.anything() && self.theirs.has(wish) && !self.theirs.has(Wish::Ring)
@@ -173,6 +183,11 @@ impl<M: Member> Neighbours<M> {
     /// How many links are long links of others and nothing else.
     pub(super) fn accepted_long(&self) -> usize {
         self.known.iter().filter(|k| k.is_accepted_long()).count()
+    }
+
+    /// How many links are direct ones.
+    pub(super) fn direct(&self) -> usize {
+        self.known.iter().filter(|known| known.is_direct()).count()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -13,7 +13,8 @@ impl<M: Member> Overlay<M> {
         match timer {
             Timer::Stabilize => self.on_stabilize_timer(cx),
             Timer::Tell => self.tell(cx),
-            Timer::LongLinks => self.on_long_links_timer(cx),
+            Timer::Links if cx.wanted().direct => self.on_direct_timer(cx),
+            Timer::Links => self.on_long_links_timer(cx),
             Timer::Linger => self.on_linger_timer(cx),
         }
     }

@@ -16,9 +16,13 @@ impl<M: Member> Overlay<M> {
             let is_ring = known.mine.has(Wish::Ring) && known.is_open();
             known.theirs.has(Wish::Long) && !is_ring
         };
-        let accepted_long = self.neighbours.iter().filter(is_long).count();
-        self.neighbours.len() < cx.config.max_links
-            && (wish == Wish::Ring || accepted_long < cx.config.accepted_long_links())
+        let accepted_long = || self.neighbours.iter().filter(is_long).count();
+        self.neighbours.len() < self.most_links(cx)
+            && match wish {
+                Wish::Ring => true,
+                Wish::Long => accepted_long() < cx.config.accepted_long_links(),
+                Wish::Direct => self.neighbours.direct() < self.most_direct(cx),
+            }
     }
 
     /// Begins an attempt to link with `member`, unless there is a link or no way to begin.
@@ -26,7 +30,7 @@ impl<M: Member> Overlay<M> {
         if member == self.me
             || self.neighbours.contains(member)
             || !cx.can_connect
-            || self.neighbours.len() >= cx.config.max_links
+            || self.neighbours.len() >= self.most_links(cx)
         {
             return false;
         }
@@ -59,7 +63,7 @@ impl<M: Member> Overlay<M> {
         }
     }
 
-    fn want_changed(&mut self, cx: &mut Context<'_, M>, member: M) {
+    pub(super) fn want_changed(&mut self, cx: &mut Context<'_, M>, member: M) {
         if let Some(known) = self.neighbours.get(member).filter(|known| known.is_open()) {
             cx.send(member, Message::Want(known.mine));
         }
@@ -74,13 +78,17 @@ impl<M: Member> Overlay<M> {
     }
 
     /// Keeps a link that neither side wants for a while only. A ring link that has become one
-    /// long link of others too many is closed as if it had been asked for now.
+    /// long or direct link of others too many is closed as if it had been asked for now.
     fn check_linger(&mut self, cx: &mut Context<'_, M>, member: M) {
         let Some(known) = self.neighbours.get(member) else {
             return;
         };
-        let surplus = || self.neighbours.accepted_long() > cx.config.accepted_long_links();
-        if known.is_open() && known.is_accepted_long() && surplus() {
+        let is_surplus = if known.is_accepted_long() {
+            self.neighbours.accepted_long() > cx.config.accepted_long_links()
+        } else {
+            known.is_accepted_direct() && self.neighbours.direct() > self.most_direct(cx)
+        };
+        if known.is_open() && is_surplus {
             return cx.out.push(Action::Close { to: member });
         }
         let unwanted = known.is_open() && !known.mine.anything() && !known.theirs.anything();

@@ -164,6 +164,8 @@ pub struct RoomSnapshot {
     pub name: String,
     /// Its topology.
     pub topology: Topology,
+    /// The hub that its members have named, if any.
+    pub hub: Option<NodeId>,
     /// Its members in ring order.
     pub members: Vec<Entry>,
 }

@@ -22,6 +22,7 @@ pub(super) struct Login {
     name: String,
     kind: NodeKind,
     topology: Topology,
+    hub: Option<NodeId>,
     signature: Signature,
 }
 
@@ -40,6 +41,7 @@ impl TryFrom<TrackerMessage> for Login {
                 name,
                 kind,
                 topology,
+                hub,
                 signature,
             } => Ok(Self {
                 node,
@@ -48,6 +50,7 @@ impl TryFrom<TrackerMessage> for Login {
                 name,
                 kind,
                 topology,
+                hub,
                 signature,
             }),
             _ => Err(NoLogin),
@@ -129,6 +132,7 @@ impl<T: Registry> Tracker<T> {
             &room,
             &login.room,
             login.topology,
+            login.hub,
             place,
             Member { client, entry },
         );
@@ -148,6 +152,7 @@ impl<T: Registry> Tracker<T> {
         );
         self.counters.logins += 1;
         let (members, assignment) = self.assign(&room, place);
+        let hub = self.registry.room(&room).and_then(|info| info.hub);
         let time_unix_ms = self.clock.unix_ms(now);
         self.send(
             client,
@@ -155,6 +160,7 @@ impl<T: Registry> Tracker<T> {
                 time_unix_ms,
                 members,
                 assignment,
+                hub,
             },
         );
         Ok(())
@@ -198,6 +204,13 @@ impl<T: Registry> Tracker<T> {
                 login.room,
                 topology = info.topology
             );
+            return Err((ErrorCode::Topology, text));
+        }
+        if let Some(hub) = info.and_then(|info| info.hub)
+            && others > 0
+            && login.hub.is_some_and(|wanted| wanted != hub)
+        {
+            let text = format!("the hub of room {} is {hub}; use --hub {hub}", login.room);
             return Err((ErrorCode::Topology, text));
         }
         if others >= self.config.max_members {

@@ -32,12 +32,14 @@ pub trait Registry {
     fn member(&self, room: &RoomId, place: Place) -> Option<&Member>;
 
     /// Puts a member at `place`, instead of the one there. A room called `name` that runs
-    /// `topology` is made if there is none, and made anew if nobody else is in it.
+    /// `topology` is made if there is none, and made anew if nobody else is in it. It has the first
+    /// `hub` that is named.
     fn insert(
         &mut self,
         room: &RoomId,
         name: &str,
         topology: Topology,
+        hub: Option<NodeId>,
         place: Place,
         member: Member,
     );
@@ -77,6 +79,8 @@ pub trait Registry {
 pub struct RoomInfo {
     /// Its topology.
     pub topology: Topology,
+    /// The hub that its members have named, if any.
+    pub hub: Option<NodeId>,
     /// How many members it has.
     pub members: usize,
 }
@@ -135,6 +139,7 @@ pub struct Table {
 struct Room {
     name: String,
     topology: Topology,
+    hub: Option<NodeId>,
     members: BTreeMap<Place, Member>,
     /// Those of `members` who have joined the ring.
     joined: BTreeMap<Place, ()>,
@@ -154,6 +159,7 @@ impl Registry for Table {
     fn room(&self, room: &RoomId) -> Option<RoomInfo> {
         self.rooms.get(room).map(|room| RoomInfo {
             topology: room.topology,
+            hub: room.hub,
             members: room.members.len(),
         })
     }
@@ -167,6 +173,7 @@ impl Registry for Table {
         room: &RoomId,
         name: &str,
         topology: Topology,
+        hub: Option<NodeId>,
         place: Place,
         member: Member,
     ) {
@@ -174,10 +181,12 @@ impl Registry for Table {
         let room = self.rooms.entry(*room).or_insert_with(|| Room {
             name: name.into(),
             topology,
+            hub,
             members: BTreeMap::new(),
             joined: BTreeMap::new(),
             named: BTreeSet::new(),
         });
+        room.hub = room.hub.or(hub);
         if member.entry.member {
             room.joined.insert(place, ());
         }
@@ -289,6 +298,7 @@ impl Room {
         RoomSnapshot {
             name: self.name.clone(),
             topology: self.topology,
+            hub: self.hub,
             members: self.members.values().map(|m| m.entry.clone()).collect(),
         }
     }

@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::heads::{
-    Body, Broadcast, BroadcastRequest, Bye, Circulate, CirculateAck, Current, Gone, Hops, Join,
-    JoinReply, Lookup, Notify, Ping, Pong, Presence, PresenceRequest, Routed, Stabilize, Table,
-    Want,
+    Body, Broadcast, BroadcastRequest, Bye, CatchUp, Circulate, CirculateAck, Current, Gone, Hops,
+    Join, JoinReply, Lookup, Notify, Ping, Pong, Presence, PresenceRequest, Routed, Stabilize,
+    Table, Want,
 };
 use super::{MAX_FRAME, MAX_LIST, MAX_NAME, MAX_PAYLOAD, MAX_SEEN, WireError, limit};
 use crate::overlay::Detour;
@@ -90,6 +90,7 @@ heads! {
     0x33 BroadcastRequest,
     0x34 Circulate,
     0x35 CirculateAck,
+    0x39 CatchUp,
 }
 
 impl Head {
@@ -130,6 +131,7 @@ impl Head {
             }
             Self::Routed(routed) => limit("detour", routed.detour.len(), Detour::MAX),
             Self::Circulate(circulate) => limit("seen", circulate.seen.len(), MAX_SEEN),
+            Self::CatchUp(catch_up) => limit("heard", catch_up.heard.len(), MAX_LIST),
             _ => Ok(()),
         }
     }
@@ -169,7 +171,8 @@ impl Head {
             | Self::Current(_)
             | Self::PresenceRequest(_)
             | Self::BroadcastRequest(_)
-            | Self::CirculateAck(_) => {}
+            | Self::CirculateAck(_)
+            | Self::CatchUp(_) => {}
         }
     }
 }
@@ -313,7 +316,7 @@ mod tests {
     use super::*;
     use crate::identity::{Identity, Incarnation, NodeId, Signature};
     use crate::ring::Position;
-    use crate::wire::{ByeReason, LookupReply, NodeKind, Places, ReliableAck, Wish};
+    use crate::wire::{ByeReason, Heard, LookupReply, NodeKind, Places, ReliableAck, Wish};
     use alloc::vec;
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{Rng, RngExt, SeedableRng};
@@ -383,6 +386,8 @@ mod tests {
                 name: "ada".into(),
                 kind: NodeKind::Browser,
                 leaving: false,
+                may_be_hub: true,
+                hub: Some(place(2).id),
                 neighbours: vec![NodeId::from_bytes([1; 32])],
                 urls: vec!["wss://example.org/ws".into()],
                 signature,
@@ -432,6 +437,14 @@ mod tests {
                 origin: NodeId::from_bytes([1; 32]),
                 incarnation: Incarnation(1),
                 id: 1,
+            }),
+            Head::CatchUp(CatchUp {
+                within_ms: 5_000,
+                heard: vec![Heard {
+                    origin: NodeId::from_bytes([1; 32]),
+                    incarnation: Incarnation(1),
+                    next: 300,
+                }],
             }),
         ];
         heads

@@ -161,6 +161,10 @@ pub struct Presence {
     pub kind: NodeKind,
     /// Whether it leaves.
     pub leaving: bool,
+    /// Whether it may be chosen for the hub of a star.
+    pub may_be_hub: bool,
+    /// The hub that the room has been given, as far as it knows.
+    pub hub: Option<NodeId>,
     /// Its ring neighbours: successor, then predecessor; fewer if it has none.
     pub neighbours: Vec<NodeId>,
     /// Where others may enter: reserved, empty, at most 4 URLs of 256 bytes.
@@ -182,6 +186,8 @@ impl Presence {
                 &self.name,
                 self.kind,
                 self.leaving,
+                self.may_be_hub,
+                self.hub,
                 &self.neighbours,
                 &self.urls,
             ),
@@ -321,6 +327,27 @@ pub struct BroadcastRequest {
     pub first: u64,
     /// The last one missing.
     pub last: u64,
+}
+
+/// Asks for broadcasts that the sender may have missed: it is sent what the receiver has heard of
+/// late and the sender has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// How far back, in milliseconds.
+    pub within_ms: u32,
+    /// What the sender has heard in that time, at most [`MAX_LIST`](super::MAX_LIST) origins.
+    pub heard: Vec<Heard>,
+}
+
+/// How far the broadcasts of one origin have come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The origin.
+    pub origin: NodeId,
+    /// Its session.
+    pub incarnation: Incarnation,
+    /// All below this have come.
+    pub next: u64,
 }
 
 /// A message that goes once round the ring; the payload is its content.

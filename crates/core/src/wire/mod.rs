@@ -10,13 +10,14 @@ mod tracker;
 
 pub use frame::{Frame, FrameBuf, Head};
 pub use heads::{
-    Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck, Current, Gone,
-    Hops, Join, JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence,
+    Body, Broadcast, BroadcastRequest, Bye, ByeReason, CatchUp, Circulate, CirculateAck, Current,
+    Gone, Heard, Hops, Join, JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence,
     PresenceRequest, ReliableAck, Routed, Stabilize, Table, Want,
 };
 pub use signal::{RejectReason, Signal, SignalBody, SignedSignal, Wish};
 pub use tracker::{
-    Assignment, ErrorCode, LinkReport, LinkState, NodeKind, TrackerMessage, login_bytes,
+    Assignment, ErrorCode, LinkReport, LinkState, MAX_REPORTED_LINKS, NodeKind, TrackerMessage,
+    login_bytes,
 };
 
 use core::fmt;

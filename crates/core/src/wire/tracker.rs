@@ -10,6 +10,9 @@ use crate::identity::{Incarnation, NodeId, Signature};
 use crate::room::MAX_ROOM_NAME;
 use crate::topology::Topology;
 
+/// The most links in a report to a tracker.
+pub const MAX_REPORTED_LINKS: usize = 256;
+
 /// What sort of machine a member runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,7 +67,7 @@ pub enum ErrorCode {
     Login,
     /// The name of the room cannot be one.
     Room,
-    /// The room runs another topology; the text names it.
+    /// The room runs another topology or has another hub; the text names it.
     Topology,
     /// Something before a login, or a signal in another's name.
     Forbidden,
@@ -101,6 +104,10 @@ pub enum TrackerMessage {
         kind: NodeKind,
         /// The topology it wants; the room's first member decides.
         topology: Topology,
+        /// The hub that it wants for a star, if it knows of one; the first member that names one
+        /// decides.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hub: Option<NodeId>,
         /// Over [`login_bytes`].
         signature: Signature,
     },
@@ -112,6 +119,9 @@ pub enum TrackerMessage {
         members: u64,
         /// Whom to turn to; nobody if it is the only one.
         assignment: Assignment,
+        /// The hub that the room has been given, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hub: Option<NodeId>,
     },
     /// Tracker to node: whom to turn to, after `Ask` or because its report differs from the
     /// table.
@@ -131,7 +141,7 @@ pub enum TrackerMessage {
         successor: Option<NodeId>,
         /// Its predecessor.
         predecessor: Option<NodeId>,
-        /// Its links.
+        /// Its links, at most [`MAX_REPORTED_LINKS`].
         links: Vec<LinkReport>,
         /// Connection attempts that ended in a link, since it started.
         connected: u64,
@@ -205,7 +215,7 @@ impl TrackerMessage {
                 limit("ring", assignment.ring.len(), MAX_LIST)?;
                 limit("mesh", assignment.mesh.len(), MAX_LIST)
             }
-            Self::Announce { links, .. } => limit("links", links.len(), 4 * MAX_LIST),
+            Self::Announce { links, .. } => limit("links", links.len(), MAX_REPORTED_LINKS),
             Self::Signal { signal } => signal.check(),
             Self::Error { message, .. } => limit("message", message.len(), 1024),
             Self::Ask

@@ -9,11 +9,11 @@ use circlet_core::overlay::Detour;
 use circlet_core::ring::{Place, Position};
 use circlet_core::room::RoomId;
 use circlet_core::wire::{
-    Assignment, Body, Broadcast, BroadcastRequest, Bye, ByeReason, Circulate, CirculateAck,
-    Current, ErrorCode, Frame, Gone, Head, Hops, Join, JoinReply, LinkReport, LinkState, Lookup,
-    LookupReply, MAX_CANDIDATE, MAX_CIRCULATED, MAX_LIST, MAX_NAME, NodeKind, Notify, Ping, Places,
-    Pong, Presence, PresenceRequest, RejectReason, ReliableAck, Routed, Signal, SignalBody,
-    SignedSignal, Stabilize, Table, TrackerMessage, Want, Wish,
+    Assignment, Body, Broadcast, BroadcastRequest, Bye, ByeReason, CatchUp, Circulate,
+    CirculateAck, Current, ErrorCode, Frame, Gone, Head, Heard, Hops, Join, JoinReply, LinkReport,
+    LinkState, Lookup, LookupReply, MAX_CANDIDATE, MAX_CIRCULATED, MAX_LIST, MAX_NAME, NodeKind,
+    Notify, Ping, Places, Pong, Presence, PresenceRequest, RejectReason, ReliableAck, Routed,
+    Signal, SignalBody, SignedSignal, Stabilize, Table, TrackerMessage, Want, Wish,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -119,12 +119,14 @@ fn table() -> impl Strategy<Value = Table> {
 
 fn presence() -> impl Strategy<Value = Presence> {
     let about = (text(MAX_NAME), kind(), any::<bool>());
+    let hub = (any::<bool>(), option::of(id()));
     let where_ = (vec(id(), 0..=2), vec(text(256), 0..=4));
     (
         place(),
         incarnation(),
         any::<u32>(),
         about,
+        hub,
         where_,
         signature(),
     )
@@ -134,6 +136,7 @@ fn presence() -> impl Strategy<Value = Presence> {
                 incarnation,
                 revision,
                 (name, kind, leaving),
+                (may_be_hub, hub),
                 (neighbours, urls),
                 signature,
             )| {
@@ -144,6 +147,8 @@ fn presence() -> impl Strategy<Value = Presence> {
                     name,
                     kind,
                     leaving,
+                    may_be_hub,
+                    hub,
                     neighbours,
                     urls,
                     signature,
@@ -272,6 +277,13 @@ fn heads() -> Vec<(u8, BoxedStrategy<Head>)> {
         incarnation,
         id,
     });
+    let heard = (id(), incarnation(), number()).prop_map(|(origin, incarnation, next)| Heard {
+        origin,
+        incarnation,
+        next,
+    });
+    let catch_up = (any::<u32>(), vec(heard, 0..9))
+        .prop_map(|(within_ms, heard)| CatchUp { within_ms, heard });
     let join = places().prop_map(|unreachable| Join { unreachable });
     vec![
         (
@@ -316,6 +328,7 @@ fn heads() -> Vec<(u8, BoxedStrategy<Head>)> {
         (0x33, request.prop_map(Head::BroadcastRequest).boxed()),
         (0x34, circulate.prop_map(Head::Circulate).boxed()),
         (0x35, ack.prop_map(Head::CirculateAck).boxed()),
+        (0x39, catch_up.prop_map(Head::CatchUp).boxed()),
     ]
 }
 
@@ -442,28 +455,31 @@ pub fn tracker_messages() -> Vec<(&'static str, BoxedStrategy<TrackerMessage>)> 
         incarnation(),
         text(64),
         text(64),
-        (kind(), topology()),
+        (kind(), topology(), option::of(id())),
         signature(),
     )
         .prop_map(
-            |(node, incarnation, room, name, (kind, topology), signature)| TrackerMessage::Login {
-                node,
-                incarnation,
-                room,
-                name,
-                kind,
-                topology,
-                signature,
+            |(node, incarnation, room, name, (kind, topology, hub), signature)| {
+                TrackerMessage::Login {
+                    node,
+                    incarnation,
+                    room,
+                    name,
+                    kind,
+                    topology,
+                    hub,
+                    signature,
+                }
             },
         );
-    let welcome =
-        (number(), number(), assignment()).prop_map(|(time_unix_ms, members, assignment)| {
-            TrackerMessage::Welcome {
-                time_unix_ms,
-                members,
-                assignment,
-            }
-        });
+    let welcome = (number(), number(), assignment(), option::of(id())).prop_map(
+        |(time_unix_ms, members, assignment, hub)| TrackerMessage::Welcome {
+            time_unix_ms,
+            members,
+            assignment,
+            hub,
+        },
+    );
     let assigned =
         (number(), assignment()).prop_map(|(members, assignment)| TrackerMessage::Assigned {
             members,

@@ -80,6 +80,7 @@ impl Who {
             name,
             kind: NodeKind::Native,
             topology: self.topology,
+            hub: None,
             signature: self.identity.sign(Purpose::Login, &signed),
         }
     }

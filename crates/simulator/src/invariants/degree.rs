@@ -1,7 +1,7 @@
 //! Nobody has more links than allowed.
 //!
-//! Source: DESIGN, section 4: a native node has at most [`Config::max_links`] in all, k own long
-//! links, and at most 2k accepted from others. Checked at any time, attempts included.
+//! Source: DESIGN, section 4: a native node has at most [`Config::max_links`] in all (the hub of a
+//! star [`Config::max_hub_links`]), k own long links, and at most 2k accepted from others. Checked at any time, attempts included.
 
 use circlet_core::Config;
 use circlet_core::Topology;
@@ -17,8 +17,10 @@ pub const NAME: &str = "degree caps";
 pub fn check(node: &Snapshot, topology: Topology, config: &Config) -> Result<(), String> {
     let own = topology.wanted(config).long_links;
     let accepted = config.accepted_long_links();
+    // In a star a node may be the hub, or have been until a moment ago.
+    let links = config.most_links(topology.has_hub());
     for (what, count, most) in [
-        ("links", node.links.len(), config.max_links),
+        ("links", node.links.len(), links),
         ("own long links", node.long_links.len(), own),
         ("accepted long links", node.accepted_long_links, accepted),
     ] {

@@ -4,13 +4,14 @@
 //! | --- | --- |
 //! | at any time | [`lists`], [`degree`], [`sent`], [`once`], [`order`], [`outcomes`] |
 //! | at any time, of members that have [`settled`] | [`live_successor`], [`principals`], [`one_ring`] |
-//! | once faults are over and repaired | [`ideal_ring`], [`symmetry`], [`presence`], [`nothing_lost`] |
+//! | once faults are over and repaired | [`ideal_ring`], [`symmetry`], [`direct`], [`presence`], [`nothing_lost`] |
 //!
 //! The checkers look at [snapshots](circlet_core::node::Snapshot), at a [view](view::RingView) of
 //! all lists, and at a [ledger](ledger::Ledger) of what the applications sent and got; they know
 //! nothing of how the protocol works.
 
 pub mod degree;
+pub mod direct;
 pub mod ideal_ring;
 pub mod ledger;
 pub mod lists;
@@ -56,6 +57,7 @@ pub(crate) mod tests {
                     position: Position(at as u64),
                     incarnation: Incarnation(1),
                     topology: Topology::SmallWorld,
+                    hub: None,
                     member: true,
                     links: peers.into_iter().map(link).collect(),
                     successors,

@@ -159,12 +159,6 @@ impl OverlayTable {
 
     /// What whole nodes cannot do.
     fn check_full(&self, key: &Key) -> Result<(), Wrong> {
-        if !self.topology.is_ready() {
-            let name = self.topology.name();
-            return Err(key.at("topology").wrong(format!(
-                "{name} cannot be simulated with detail = \"full\" yet"
-            )));
-        }
         let overlay_only = [
             (
                 "long_link_kind",

@@ -13,7 +13,7 @@ use super::Simulation;
 use crate::host::{Host, HostState};
 use crate::invariants::ledger::Ledger;
 use crate::invariants::view::{Member, RingView};
-use crate::invariants::{degree, ideal_ring, lists, nothing_lost, symmetry};
+use crate::invariants::{degree, direct, ideal_ring, lists, nothing_lost, symmetry};
 use crate::links::Volume;
 use crate::world::{NodeIndex, Session, Violation};
 
@@ -183,7 +183,7 @@ impl Simulation {
     }
 
     /// Checks that the [links](symmetry) of the running nodes are what both ends and their
-    /// drivers hold. Long links come and go one at a time, and every link opens and closes at
+    /// drivers hold, and that [direct links](direct) are there. Long links come and go one at a time, and every link opens and closes at
     /// one end first, so this holds at most moments of a quiet time, not at all of them.
     ///
     /// # Errors
@@ -193,6 +193,8 @@ impl Simulation {
         symmetry::check_symmetric(&snapshots)?;
         let wanted = self.config.topology.wanted(&self.config.node);
         symmetry::check_ring_links(&snapshots, wanted.ring_links)?;
+        let (topology, config) = (self.config.topology, &self.config.node);
+        direct::check(&snapshots, topology, config, |a, b| self.can_link(a, b))?;
         for (host, snapshot) in self.running_hosts().zip(&snapshots) {
             if let Some(held) = host.links() {
                 let held: Vec<_> = held.open_ends().map(|(_, peer)| peer).collect();
@@ -200,6 +202,15 @@ impl Simulation {
             }
         }
         Ok(())
+    }
+
+    /// Whether two running nodes can have a link.
+    fn can_link(&self, a: NodeId, b: NodeId) -> bool {
+        let index = |id| self.running().into_iter().find(|n| self.node_id(*n) == id);
+        match (index(a), index(b)) {
+            (Some(a), Some(b)) => self.world.network.joins(a, b),
+            _ => false,
+        }
     }
 
     /// The lists of all members.

@@ -203,8 +203,7 @@ impl Simulation {
     /// Starts a new node with options of its own.
     pub fn spawn_with(&mut self, options: NodeOptions) -> NodeIndex {
         let number = options.number.unwrap_or(self.next_index().0);
-        let seed = Stream::fork(self.config.seed, Concern::Identity, u64::from(number)).bytes();
-        self.add(Identity::from_seed(&seed), options, None)
+        self.add(self.config.identity(number), options, None)
     }
 
     /// Starts another node with the identity of an existing one, and a greater incarnation.
@@ -265,6 +264,7 @@ impl Simulation {
             config: options.config.unwrap_or_else(|| config.node.clone()),
             room: config.room.clone(),
             topology: options.topology.unwrap_or(config.topology),
+            hub: options.hub.or(config.hub),
             kind: options.kind,
             trackers: config.trackers,
             encode: config.encode,

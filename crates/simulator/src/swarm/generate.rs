@@ -71,10 +71,11 @@ fn most_nodes(random: &mut Stream) -> usize {
 
 fn settings(random: &mut Stream, most: usize) -> Settings {
     let plain = Settings::plain();
-    let topology = if random.chance(0.25) {
-        Topology::Ring
-    } else {
-        Topology::SmallWorld
+    let topology = match random.below(10) {
+        0..2 => Topology::Ring,
+        2..4 => Topology::Mesh,
+        4..6 => Topology::Star,
+        _ => Topology::SmallWorld,
     };
     let lowest = random.below(30);
     let highest = lowest + [5, 30, 150][random.below(3) as usize];
@@ -95,6 +96,12 @@ fn settings(random: &mut Stream, most: usize) -> Settings {
         settings.list_len = 2 + random.below(7) as usize;
         settings.ring_links = 1 + random.below(settings.list_len.min(4) as u64) as usize;
         settings.long_links = 1 + random.below(8) as usize;
+    }
+    if topology.has_hub() && random.chance(0.5) {
+        settings.hub = Some(random.below(most as u64) as u32);
+    }
+    if topology.is_direct() && random.chance(0.2) {
+        settings.max_links = 16 + random.below(16) as usize;
     }
     if random.chance(0.2) {
         settings.window_messages = 1 + random.below(16) as usize;
@@ -391,10 +398,13 @@ mod tests {
         assert!(sizes.iter().any(|size| *size <= 3) && sizes.iter().any(|size| *size > 60));
         let small = sizes.iter().filter(|size| **size <= 40).count();
         assert!(small > 300, "{small}");
-        assert!(
-            plans
-                .iter()
-                .any(|p| p.settings.list_len < Config::default().list_len)
-        );
+        let any = |wanted: &dyn Fn(&Settings) -> bool| plans.iter().any(|p| wanted(&p.settings));
+        assert!(any(
+            &|settings| settings.list_len < Config::default().list_len
+        ));
+        for topology in Topology::ALL {
+            assert!(any(&|settings| settings.topology == topology), "{topology}");
+        }
+        assert!(any(&|settings| settings.hub.is_some()));
     }
 }

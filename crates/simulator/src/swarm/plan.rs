@@ -43,6 +43,9 @@ pub struct Plan {
 pub struct Settings {
     /// The topology of the room.
     pub topology: Topology,
+    /// The node that a star is to have for its hub, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<u32>,
     /// [`Config::list_len`].
     pub list_len: usize,
     /// [`Config::ring_links`].
@@ -202,14 +205,16 @@ impl Plan {
     #[must_use]
     pub fn sim_config(&self) -> SimConfig {
         let settings = &self.settings;
+        let config = SimConfig::with_seed(self.seed);
         SimConfig {
             network: settings.network(),
             node: settings.node(),
             trackers: settings.trackers,
             topology: settings.topology,
+            hub: settings.hub.map(|hub| config.identity(hub).node_id()),
             encode: settings.encode,
             event_log: 0,
-            ..SimConfig::with_seed(self.seed)
+            ..config
         }
     }
 
@@ -218,9 +223,6 @@ impl Plan {
         let [low, high] = settings.latency_ms;
         if low > high {
             return Err(format!("latency_ms: {low} is more than {high}"));
-        }
-        if !settings.topology.is_ready() {
-            return Err(format!("topology: {} does not run yet", settings.topology));
         }
         if settings.trackers > MAX_TRACKERS {
             return Err(format!("trackers: at most {MAX_TRACKERS}"));
@@ -265,6 +267,7 @@ impl Settings {
         let config = Config::default();
         Self {
             topology: Topology::SmallWorld,
+            hub: None,
             list_len: config.list_len,
             ring_links: config.ring_links,
             long_links: config.long_links,

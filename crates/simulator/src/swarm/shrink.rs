@@ -155,7 +155,7 @@ impl<R: FnMut(&Plan) -> Option<Failure>> Shrinker<R> {
     }
 
     fn simplify_settings(&mut self) {
-        let changes: [fn(&mut Settings, &Settings); 12] = [
+        let changes: [fn(&mut Settings, &Settings); 13] = [
             |settings, plain| *settings = plain.clone(),
             |settings, plain| settings.encode = plain.encode,
             |settings, plain| settings.clock_skew_ms = plain.clock_skew_ms,
@@ -165,7 +165,11 @@ impl<R: FnMut(&Plan) -> Option<Failure>> Shrinker<R> {
             |settings, plain| settings.path_timeouts = plain.path_timeouts,
             |settings, plain| settings.latency_ms = plain.latency_ms,
             |settings, plain| settings.trackers = plain.trackers,
-            |settings, plain| settings.topology = plain.topology,
+            |settings, plain| {
+                settings.topology = plain.topology;
+                settings.hub = plain.hub;
+            },
+            |settings, plain| settings.hub = plain.hub,
             |settings, plain| {
                 settings.list_len = plain.list_len;
                 settings.ring_links = plain.ring_links;

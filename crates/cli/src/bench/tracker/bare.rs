@@ -82,6 +82,7 @@ async fn connection(stream: TcpStream, connections: &Connections) -> Option<()> 
         time_unix_ms: 0,
         members: 1,
         assignment: Assignment::default(),
+        hub: None,
     };
     send(&mut socket, welcome.to_json().into()).await?;
     loop {

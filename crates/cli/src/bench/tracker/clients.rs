@@ -298,6 +298,7 @@ fn login(identity: &Identity, number: usize, nonce: &str) -> TrackerMessage {
         name,
         kind: NodeKind::Native,
         topology,
+        hub: None,
         signature: identity.sign(Purpose::Login, &signed),
     }
 }

@@ -122,6 +122,43 @@ fn a_topology_that_differs_is_told_the_rooms() {
 }
 
 #[test]
+fn the_first_hub_that_is_named_is_the_rooms() {
+    let mut bench = Bench::new();
+    let star = |seed: u8, hub: Option<u8>| Who {
+        topology: Topology::Star,
+        hub: hub.map(|hub| Who::new(hub).id()),
+        ..Who::new(seed)
+    };
+    let named = |bench: &Bench| bench.tracker.room(ROOM).unwrap().hub;
+    bench.enter(&star(1, None));
+    assert_eq!(named(&bench), None);
+    bench.enter(&star(2, Some(9)));
+    match bench.turned_away(&star(3, Some(8))) {
+        TrackerMessage::Error { code, message } => {
+            assert_eq!(code, ErrorCode::Topology);
+            let named = alloc::format!("--hub {}", Who::new(9).id());
+            assert!(message.contains(&named), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Who names none, or the same, is told.
+    for hub in [None, Some(9)] {
+        let client = bench.connect();
+        let login = bench.login(client, &star(4, hub));
+        let outputs = bench.tell(client, login);
+        let told = outputs.iter().find_map(|output| match output {
+            Output::Send {
+                message: TrackerMessage::Welcome { hub, .. },
+                ..
+            } => Some(*hub),
+            _ => None,
+        });
+        assert_eq!(told, Some(named(&bench)), "{outputs:?}");
+    }
+    assert_eq!(named(&bench), Some(Who::new(9).id()));
+}
+
+#[test]
 fn a_signature_is_good_for_its_key_and_connection_only() {
     let mut bench = Bench::new();
     let (one, two) = (bench.connect(), bench.connect());

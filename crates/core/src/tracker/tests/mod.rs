@@ -130,6 +130,7 @@ impl Bench {
             name: who.name.clone(),
             kind: NodeKind::Native,
             topology: who.topology,
+            hub: who.hub,
             signature: who.identity.sign(Purpose::Login, &signed),
         }
     }
@@ -209,6 +210,7 @@ struct Who {
     room: String,
     name: String,
     topology: Topology,
+    hub: Option<NodeId>,
 }
 
 impl Who {
@@ -219,6 +221,7 @@ impl Who {
             room: ROOM.into(),
             name: format!("node {seed}"),
             topology: Topology::SmallWorld,
+            hub: None,
         }
     }
 

@@ -70,7 +70,7 @@ struct Member {
 impl<'a> FullWorld<'a> {
     /// A world with the scenario's trackers and nobody else.
     pub(super) fn new(scenario: &'a Scenario) -> Self {
-        let config = SimConfig {
+        let mut config = SimConfig {
             seed: scenario.seed,
             network: scenario.network.clone(),
             node: scenario.overlay.config.clone(),
@@ -78,6 +78,9 @@ impl<'a> FullWorld<'a> {
             topology: scenario.overlay.topology,
             ..SimConfig::default()
         };
+        if config.topology.has_hub() {
+            config.hub = Some(config.identity(scenario.overlay.hub).node_id());
+        }
         Self {
             scenario,
             sim: Simulation::new(config),

@@ -1,0 +1,112 @@
+//! The hub of a star, and whom direct links are wanted with.
+//!
+//! The hub is the member that the room names, while it lives; else the one that has been running
+//! for longest of those who may be chosen. Presence says so to all alike: everybody chooses the same
+//! one without asking, and a newcomer never takes over.
+
+use alloc::vec::Vec;
+
+use super::Node;
+use crate::identity::NodeId;
+use crate::ring::Place;
+use crate::time::Timestamp;
+use crate::topology::Topology;
+use crate::wire::MAX_LIST;
+
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    /// The one that the room has been given, if it is known.
+    named: Option<Place>,
+    /// The one that there is now.
+    present: Option<Place>,
+}
+
+impl Hub {
+    pub(super) fn new(named: Option<Place>) -> Self {
+        Self {
+            named,
+            present: None,
+        }
+    }
+
+    /// The hub that the room has been given.
+    pub(super) fn named(&self) -> Option<NodeId> {
+        self.named.map(|place| place.id)
+    }
+
+    /// The hub that there is now.
+    pub(super) fn present(&self) -> Option<NodeId> {
+        self.present.map(|place| place.id)
+    }
+}
+
+impl Node {
+    /// A tracker or a member says which hub the room has been given. The first word counts.
+    pub(super) fn learn_hub(&mut self, hub: Option<NodeId>) {
+        if self.topology.has_hub() && self.hub.named.is_none() {
+            self.hub.named = hub.map(|id| self.place(id));
+        }
+    }
+
+    /// Members have come or gone: there may be another hub, and others to be linked with.
+    pub(super) fn update_direct(&mut self, now: Timestamp) {
+        if !self.topology.wanted(&self.config).direct {
+            return;
+        }
+        let hub = self.choose_hub();
+        if hub != self.hub.present {
+            self.hub.present = hub;
+            self.neighbours_changed = true;
+        }
+        let me = self.me;
+        let peers: Vec<_> = match self.topology {
+            Topology::Mesh => self.members.places().collect(),
+            Topology::Star => hub.into_iter().filter(|hub| *hub != me).collect(),
+            Topology::Ring | Topology::SmallWorld => Vec::new(),
+        };
+        self.tell_overlay(now, |overlay, cx| {
+            overlay.set_direct(cx, peers, hub == Some(me));
+        });
+    }
+
+    /// A member has not answered so many offers: the hub may be dead, and nobody left to tell.
+    pub(super) fn on_unanswered(&mut self, now: Timestamp, member: Place, offers: u32) {
+        if self.members.note_unanswered(member, offers) {
+            self.update_direct(now);
+        }
+    }
+
+    /// There is a link to a member.
+    pub(super) fn on_answered(&mut self, now: Timestamp, member: Place) {
+        if self.members.note_answer(member) {
+            self.update_direct(now);
+        }
+    }
+
+    fn choose_hub(&self) -> Option<Place> {
+        if !self.topology.has_hub() {
+            return None;
+        }
+        let me = self.overlay.is_member().then_some(self.me);
+        let lives = |place: &Place| Some(*place) == me || self.members.answers(*place);
+        let mine = me
+            .filter(|_| self.config.may_be_hub)
+            .map(|me| (self.incarnation, me.id, me));
+        let longest_running = || {
+            let others = self.members.willing_hubs();
+            let first = others.chain(mine).min();
+            first.map(|(_, _, place)| place)
+        };
+        self.hub.named.filter(lives).or_else(longest_running)
+    }
+
+    /// The hub as the way to somebody that this member has no link to. Lookahead finds it, except
+    /// where the hub has more links than a table names: there it is worth a try.
+    pub(super) fn way_by_hub(&self, to: Place) -> Option<Place> {
+        let hub = self.hub.present?;
+        let known = self.overlay.neighbour(hub)?;
+        let is_ready = known.is_member() && !known.is_suspect();
+        let names_all = known.table()?.links.len() < MAX_LIST;
+        (is_ready && !names_all && self.open_link(to).is_none()).then_some(hub)
+    }
+}

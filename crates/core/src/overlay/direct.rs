@@ -1,0 +1,234 @@
+//! Direct links, for their own sake: with everybody in a mesh, with the hub in a star.
+//!
+//! Whom there is to link with comes from presence, by [`Overlay::set_direct`]. The ring beneath is
+//! kept as in every topology: it carries what direct links do not, because two members cannot
+//! connect, a hub has died or there are more members than a node may have links.
+//!
+//! Of two members of a mesh that want a link one asks at once, the one that has the other within
+//! half a turn clockwise; so each asks about half of the others. Where there are more than it has
+//! room for, members are asked in an order that is the same for both of a pair and otherwise
+//! random: what comes of it is a random graph, in which nobody is far.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use thin_vec::ThinVec;
+
+use super::{Context, Message, NEVER, Overlay};
+use crate::ring::Member;
+use crate::time::Timestamp;
+use crate::topology::Topology;
+use crate::wire::Wish;
+
+/// How often the pause after attempts that led to nothing doubles.
+const MAX_DOUBLINGS: u32 = 8;
+
+/// 2^64 over the golden ratio: spreads what is multiplied by it (Knuth, TAOCP 3, section 6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[derive(Clone, Debug)]
+pub(super) struct DirectLinks<M> {
+    /// Whom links are wanted with, in order of their places, and from when on this member asks.
+    wanted: ThinVec<(M, Timestamp)>,
+    /// Whether this member is the hub of a star.
+    is_hub: bool,
+    /// Attempts in a row that have led to nothing.
+    failures: u32,
+    /// No attempt is begun before.
+    not_before: Timestamp,
+}
+
+impl<M> Default for DirectLinks<M> {
+    fn default() -> Self {
+        Self {
+            wanted: ThinVec::new(),
+            is_hub: false,
+            failures: 0,
+            not_before: Timestamp::ZERO,
+        }
+    }
+}
+
+impl<M: Member> DirectLinks<M> {
+    fn wants(&self, member: M) -> bool {
+        let found = self
+            .wanted
+            .binary_search_by_key(&member, |(member, _)| *member);
+        found.is_ok()
+    }
+
+    /// When a member that is wanted already may be asked.
+    fn asked_from(&self, member: M) -> Option<Timestamp> {
+        let found = self
+            .wanted
+            .binary_search_by_key(&member, |(member, _)| *member);
+        found.ok().map(|at| self.wanted[at].1)
+    }
+}
+
+impl<M: Member> Overlay<M> {
+    /// Whom direct links are wanted with, and whether this member is the hub of a star, which takes
+    /// more links than others.
+    ///
+    /// They are sought a moment later: members become known one by one.
+    pub fn set_direct(&mut self, cx: &mut Context<'_, M>, mut members: Vec<M>, is_hub: bool) {
+        members.sort_unstable();
+        members.dedup();
+        self.direct.is_hub = is_hub;
+        let is_same = members.iter().eq(self.direct.wanted.iter().map(|(m, _)| m));
+        if is_same {
+            return;
+        }
+        let soon = cx.now + cx.config.tell_interval;
+        let later = soon + cx.config.answer_timeout;
+        let first_turn = |member: M| {
+            let half = self.me.position().clockwise_to(member.position()) <= u64::MAX / 2;
+            if half || cx.topology.has_hub() {
+                soon
+            } else {
+                later
+            }
+        };
+        let wanted = members
+            .into_iter()
+            .map(|member| {
+                let known = self.direct.asked_from(member);
+                (member, known.unwrap_or_else(|| first_turn(member)))
+            })
+            .collect();
+        self.direct.wanted = wanted;
+        if cx.topology.has_hub() {
+            // Another hub has not failed yet.
+            self.direct.failures = 0;
+            self.direct.not_before = Timestamp::ZERO;
+        }
+        self.timers.links = self.timers.links.min(soon);
+    }
+
+    /// Whether a broadcast of `origin` that came from `from` goes on to the neighbour `to`.
+    ///
+    /// In a mesh or star it does not if `to` has told of a link to either of them: the origin has
+    /// given it to all that it has links to, and so has whoever passed it on, except to those of
+    /// whom the same is true of the one before it. So in a whole mesh nobody passes on, and in a
+    /// star the hub does, and the origin's neighbours on the ring. In other topologies it is
+    /// flooded.
+    #[must_use]
+    pub fn passes_on(&self, topology: Topology, origin: M, from: M, to: M) -> bool {
+        if !topology.is_direct() {
+            return to != from;
+        }
+        let links = self
+            .neighbours
+            .get(to)
+            .map_or(&[][..], |known| known.links());
+        let has_link = |member: M| links.binary_search(&member).is_ok();
+        to != from && to != origin && !has_link(origin) && !has_link(from)
+    }
+
+    /// The most links of all sorts.
+    pub(super) fn most_links(&self, cx: &Context<'_, M>) -> usize {
+        cx.config.most_links(self.direct.is_hub)
+    }
+
+    /// The most direct links, of this member's wish or others'.
+    pub(super) fn most_direct(&self, cx: &Context<'_, M>) -> usize {
+        cx.config.most_direct_links(self.direct.is_hub)
+    }
+
+    /// Wants direct links as it has been told, as far as there is room, and begins some.
+    pub(super) fn seek_direct(&mut self, cx: &mut Context<'_, M>) {
+        if !cx.wanted().direct || !self.is_member() {
+            return;
+        }
+        self.update_direct_wants(cx);
+        let direct = &self.direct;
+        let room = self
+            .most_direct(cx)
+            .saturating_sub(self.neighbours.direct());
+        let under_way = |(_, known): &(M, &super::Neighbour<M>)| {
+            known.mine.has(Wish::Direct) && !known.is_open()
+        };
+        let under_way = self.neighbours.iter().filter(under_way).count();
+        let mut may_begin = room.min(cx.config.direct_attempts.saturating_sub(under_way));
+        let is_missing = |(member, _): &&(M, Timestamp)| !self.neighbours.contains(*member);
+        let mut missing: Vec<_> = direct.wanted.iter().filter(is_missing).copied().collect();
+        if missing.is_empty() || !cx.can_connect {
+            return;
+        }
+        // Who may not be asked yet; for the others this is done again with each stabilization.
+        let later = missing.iter().map(|(_, at)| (*at).max(direct.not_before));
+        if let Some(next) = later.filter(|at| *at > cx.now).min() {
+            self.timers.links = self.timers.links.min(next);
+        }
+        if direct.not_before > cx.now {
+            return;
+        }
+        let me = self.me.position();
+        missing.retain(|(member, at)| *at <= cx.now && !self.quarantine.avoids(cx.now, *member));
+        missing.sort_by_key(|(member, _)| (me.0 ^ member.position().0).wrapping_mul(SPREAD));
+        // After failures one at a time, to see whether things have changed.
+        if direct.failures > 0 {
+            may_begin = may_begin.min(usize::from(under_way == 0));
+        }
+        for (member, _) in missing.into_iter().take(may_begin) {
+            self.want_link(cx, member, Wish::Direct);
+        }
+    }
+
+    /// Asks those for their tables who have told none: what is sent right after a link has opened at
+    /// one end may be lost at the other, and in a mesh at rest no later one comes.
+    pub(super) fn ask_for_tables(&self, cx: &mut Context<'_, M>) {
+        if !cx.wanted().direct {
+            return;
+        }
+        for (member, known) in self.neighbours.iter() {
+            if known.is_open() && known.table().is_none() {
+                cx.send(member, Message::Stabilize { version: 0 });
+            }
+        }
+    }
+
+    pub(super) fn on_direct_timer(&mut self, cx: &mut Context<'_, M>) {
+        self.timers.links = NEVER;
+        self.seek_direct(cx);
+    }
+
+    /// A direct link has opened: others may be asked.
+    pub(super) fn on_direct_opened(&mut self, cx: &mut Context<'_, M>) {
+        self.direct.failures = 0;
+        self.direct.not_before = Timestamp::ZERO;
+        self.seek_direct(cx);
+    }
+
+    /// An attempt at a direct link has led to nothing. Each time in a row the pause is longer, so
+    /// that a full mesh, or one without a way to connect, is not a storm of offers.
+    pub(super) fn on_direct_failed(&mut self, cx: &Context<'_, M>) {
+        let first: Duration = cx.config.answer_timeout / 4;
+        let doublings = self.direct.failures.min(MAX_DOUBLINGS);
+        let pause = first
+            .saturating_mul(1 << doublings)
+            .min(cx.config.quarantine);
+        self.direct.failures += 1;
+        self.direct.not_before = cx.now + pause;
+    }
+
+    /// Says of the links that there are whether they are wanted as direct ones.
+    fn update_direct_wants(&mut self, cx: &mut Context<'_, M>) {
+        let most = self.most_direct(cx);
+        let mut count = self.neighbours.direct();
+        let direct = &self.direct;
+        let mut changed = Vec::new();
+        for (member, known) in self.neighbours.iter_mut() {
+            let counts = known.is_direct();
+            let wants = direct.wants(member) && (counts || count < most);
+            if known.mine.set(Wish::Direct, wants) {
+                changed.push(member);
+                count += usize::from(known.is_direct());
+                count -= usize::from(counts);
+            }
+        }
+        for member in changed {
+            self.want_changed(cx, member);
+        }
+    }
+}
