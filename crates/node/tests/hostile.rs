@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use circlet_core::ring::Place;
 use circlet_core::room::RoomId;
 use circlet_core::wire::{
-    Body, Frame, Head, Hops, MAX_FRAME, Ping, Places, Routed, SUBPROTOCOL, Signal, SignalBody,
-    Table, TrackerMessage, VERSION, Wish, login_bytes,
+    Body, Frame, GREETING, Head, Hops, MAX_FRAME, Ping, Places, Routed, SUBPROTOCOL, Signal,
+    SignalBody, Table, TrackerMessage, VERSION, Wish, login_bytes,
 };
 use circlet_core::{Topology, identity::Purpose, node::Channel};
 use circlet_node::transport::{WebRtcConfig, WebRtcTransport};
@@ -151,6 +151,14 @@ impl Stranger {
                 async { while !matches!(channel.poll().await, Some(DataChannelEvent::OnOpen)) {} };
             timeout(PATIENCE, opened).await.expect("the channel opens");
         }
+        // Whoever hears the other side knows that it will be heard.
+        stranger.send(Channel::Control, GREETING).await;
+        let control = stranger.channel(Channel::Control);
+        let heard = async {
+            while !matches!(control.poll().await, Some(DataChannelEvent::OnMessage(_))) {}
+        };
+        timeout(PATIENCE, heard).await.expect("the victim greets");
+        stranger.send(Channel::Control, GREETING).await;
         stranger
     }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use circlet_node::transport::{
     Link, SendError, Transport, TransportEvent, WebRtcConfig, WebRtcTransport,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Far more than anything here takes.
@@ -39,6 +41,7 @@ macro_rules! for_each_transport {
 for_each_transport! {
     two_members_connect
     frames_of_all_sizes_pass_on_all_channels_both_ways
+    what_is_sent_as_soon_as_a_link_is_up_comes_after_up
     every_byte_queued_is_reported_writable
     frames_are_refused_before_up_and_when_too_large
     a_reader_that_stops_stops_the_sender_and_nothing_is_lost
@@ -89,6 +92,44 @@ async fn frames_of_all_sizes_pass_on_all_channels_both_ways(transport: impl Tran
             assert!(arrived == sent, "{channel:?}");
         }
     }
+}
+
+/// One side is up before the other, and its first frames may be there before the other's channels
+/// have said that they are open: more often the busier the machine.
+async fn what_is_sent_as_soon_as_a_link_is_up_comes_after_up(transport: impl Transport) {
+    let transport = Arc::new(transport);
+    let mut pairs = JoinSet::new();
+    for _ in 0..32 {
+        let mut pair = Pair::open(&*transport);
+        pairs.spawn(async move {
+            let mut has_sent = [false; 2];
+            let all_have_come = |pair: &Pair| pair.sides().all(|side| side.frames().count() == 3);
+            let sent = timeout(PATIENCE, async {
+                while !all_have_come(&pair) {
+                    pair.step().await;
+                    for (side, has_sent) in pair.sides().zip(&mut has_sent) {
+                        if side.is_up() && !std::mem::replace(has_sent, true) {
+                            for channel in [Channel::Control, Channel::Messages, Channel::Bulk] {
+                                side.link().send(channel, frame(1, 200)).unwrap();
+                            }
+                        }
+                    }
+                }
+            });
+            assert!(sent.await.is_ok(), "{:?} {:?}", pair.offerer, pair.answerer);
+            for side in pair.sides() {
+                let is_frame =
+                    |event: &TransportEvent| matches!(event, TransportEvent::Frame { .. });
+                let is_up = |event: &TransportEvent| matches!(event, TransportEvent::Up { .. });
+                let (up, first) = (
+                    side.seen.iter().position(is_up),
+                    side.seen.iter().position(is_frame),
+                );
+                assert!(up < first, "{side:?}");
+            }
+        });
+    }
+    pairs.join_all().await;
 }
 
 async fn every_byte_queued_is_reported_writable(transport: impl Transport) {
@@ -548,9 +589,9 @@ fn candidate(line: &str) -> Signal {
     }
 }
 
-/// A frame whose content is different for each index.
+/// A frame whose content is different for each index; no greeting.
 fn frame(index: usize, size: usize) -> Bytes {
-    let seed = index.to_le_bytes();
+    let seed = (index + 1).to_le_bytes();
     (0..size)
         .map(|at| seed[at % 2].wrapping_add((at / 2) as u8))
         .collect()

@@ -34,6 +34,11 @@ pub const SUBPROTOCOL: &str = "circlet.v1";
 /// WebRTC implementation takes.
 pub const MAX_FRAME: usize = 56 * 1160;
 
+/// What both ends of a link say first, on `control`, and once more when they hear of each other;
+/// it means nothing else. What an end says before the other's channels are open may be lost, and
+/// who has heard something knows that they are.
+pub const GREETING: &[u8] = &[0];
+
 /// The largest payload of one message, in bytes; the rest of a frame is its head.
 pub const MAX_PAYLOAD: usize = 60 * 1024;
 

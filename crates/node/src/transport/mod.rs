@@ -40,7 +40,8 @@ pub trait Link: Send {
     /// need make the link fail.
     fn apply(&self, signal: Signal);
 
-    /// Queues a frame; [`TransportEvent::Writable`] tells when it has left the queue.
+    /// Queues a frame, which is no [greeting](circlet_core::wire::GREETING);
+    /// [`TransportEvent::Writable`] tells when it has left the queue.
     ///
     /// # Errors
     /// [`SendError`] if the frame was not taken.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use circlet_core::node::Channel;
+use circlet_core::wire::GREETING;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
@@ -36,15 +37,24 @@ pub(super) enum ChannelEnd {
     Lost,
 }
 
-/// Passes the frames of a channel on as events, from when all channels are open.
+/// What a channel says of its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// It is open.
+    Open,
+    /// Something has come: the other side's channels are open, too.
+    Heard,
+}
+
+/// Passes the frames of a channel on as events, from when the link is up.
 ///
 /// Waits for room among the events; the stack stops reading meanwhile, and so in the end does
 /// the peer's sender.
 pub(super) async fn receive(
     channel: Channel,
     data_channel: Arc<dyn DataChannel>,
-    opened: mpsc::Sender<()>,
-    mut all_open: watch::Receiver<bool>,
+    beginning: mpsc::Sender<Beginning>,
+    mut is_up: watch::Receiver<bool>,
     pulse: Arc<Pulse>,
     events: Events,
 ) -> ChannelEnd {
@@ -52,13 +62,19 @@ pub(super) async fn receive(
     let mut frames = 0u32;
     while let Some(event) = data_channel.poll().await {
         match event {
+            // Sending, and waiting for the link, fail only when it is being closed.
             DataChannelEvent::OnOpen => {
-                // Both fail only when the link is being closed.
-                let _ = opened.send(()).await;
-                let _ = all_open.wait_for(|all_open| *all_open).await;
+                let _ = beginning.send(Beginning::Open).await;
             }
             DataChannelEvent::OnMessage(message) => {
+                if !*is_up.borrow() {
+                    let _ = beginning.send(Beginning::Heard).await;
+                    let _ = is_up.wait_for(|is_up| *is_up).await;
+                }
                 let bytes = message.data.freeze();
+                if channel == Channel::Control && bytes == GREETING {
+                    continue;
+                }
                 events
                     .tell(TransportEvent::Frame {
                         link,
@@ -77,6 +93,19 @@ pub(super) async fn receive(
         }
     }
     ChannelEnd::Lost
+}
+
+/// Says something that means nothing: whoever hears it knows that this end's channels are open.
+///
+/// What comes before they are, the stack acknowledges and loses (rtc 0.21.1: it opens negotiated
+/// channels at the event that SCTP has connected, and may read packets before it looks at that).
+pub(super) async fn greet(channels: &[(Channel, Arc<dyn DataChannel>)]) {
+    for (channel, data_channel) in channels {
+        if *channel == Channel::Control {
+            // Fails if it is closed: that will be seen.
+            let _ = data_channel.send(BytesMut::from(GREETING)).await;
+        }
+    }
 }
 
 /// Wakes the stack, by something cheap that has no effect.

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::Setup;
 use super::channels::{
-    ChannelEnd, OrderedWay, receive, send_ordered, send_unordered, unacknowledged,
+    Beginning, ChannelEnd, OrderedWay, greet, receive, send_ordered, send_unordered, unacknowledged,
 };
 use super::negotiation::Negotiation;
 use super::peer::{Note, Notes, Peer};
@@ -86,14 +86,15 @@ impl WebRtcConnection {
         let peer = Peer::new(Arc::clone(&self.setup), Arc::clone(&self.pulse), notes);
         let peer = self.peer.insert(peer.await.map_err(failed)?);
 
-        let (opened, mut opened_out) = mpsc::channel(Channel::ALL.len());
-        let (all_open, is_all_open) = watch::channel(false);
+        // Each channel opens once, and hears something first once.
+        let (beginning, mut beginnings) = mpsc::channel(2 * Channel::ALL.len());
+        let (up, is_up) = watch::channel(false);
         for (channel, data_channel) in &peer.channels {
             self.receivers.spawn(receive(
                 *channel,
                 Arc::clone(data_channel),
-                opened.clone(),
-                is_all_open.clone(),
+                beginning.clone(),
+                is_up.clone(),
                 Arc::clone(&self.pulse),
                 self.attempt.events.clone(),
             ));
@@ -103,16 +104,25 @@ impl WebRtcConnection {
         negotiation.begin().await.map_err(failed)?;
 
         let mut missing = Channel::ALL.len();
+        let mut has_heard = false;
         loop {
             tokio::select! {
                 biased;
                 Some(note) = noted.recv() => self.on_note(&negotiation, note).await?,
                 Some(signal) = self.attempt.signals.recv() => negotiation.apply(signal).await?,
-                Some(()) = opened_out.recv() => {
-                    missing -= 1;
-                    if missing == 0 {
-                        self.on_all_open().await;
-                        all_open.send_replace(true);
+                Some(beginning) = beginnings.recv() => {
+                    match beginning {
+                        Beginning::Open => {
+                            missing -= 1;
+                            if missing == 0 {
+                                self.greet().await;
+                            }
+                        }
+                        Beginning::Heard => has_heard = true,
+                    }
+                    if missing == 0 && has_heard && !*up.borrow() {
+                        self.on_up().await;
+                        up.send_replace(true);
                     }
                 }
                 Some(end) = self.receivers.join_next() => return Err(self.wind_down(end).await),
@@ -153,8 +163,17 @@ impl WebRtcConnection {
         Ok(())
     }
 
-    async fn on_all_open(&mut self) {
+    async fn greet(&self) {
+        if let Some(peer) = &self.peer {
+            greet(&peer.channels).await;
+        }
+    }
+
+    /// All channels are open, and the other side's are: frames can be exchanged.
+    async fn on_up(&mut self) {
         self.pulse.calm();
+        // The first greeting came too early, if the other side was later.
+        self.greet().await;
         let Some(peer) = &self.peer else { return };
         let way = Arc::new(Mutex::new(OrderedWay::new(
             &peer.channels,
