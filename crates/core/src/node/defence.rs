@@ -12,6 +12,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use super::links::Link;
 use super::{InputError, LinkId, Node};
 use crate::identity::NodeId;
 use crate::ring::Place;
@@ -151,13 +152,17 @@ impl Node {
     /// has told so under its signature.
     pub(super) fn is_plausible(&self, now: Timestamp, id: LinkId, routed: &Routed) -> bool {
         self.comes_its_way(now, id, routed.from)
-            && !matches!(routed.body, Body::Reliable { .. } if self.is_ahead(routed))
+            && !matches!(routed.body, Body::Reliable { .. } if self.is_ahead(id, routed))
     }
 
-    /// Whether a message claims a later session than its sender has told of.
-    fn is_ahead(&self, routed: &Routed) -> bool {
+    /// Whether a message claims a later session than its sender has told of, by its presence or
+    /// when it set up the link.
+    fn is_ahead(&self, id: LinkId, routed: &Routed) -> bool {
+        let signed = Some(routed.incarnation);
+        let is_its_link = |link: &Link| link.peer == routed.from && link.incarnation == signed;
         self.known_session(routed.from)
             .is_some_and(|known| routed.incarnation > known)
+            && !self.links.get(id).is_some_and(is_its_link)
     }
 
     fn comes_its_way(&self, now: Timestamp, id: LinkId, from: Place) -> bool {

@@ -354,12 +354,15 @@ impl Node {
     }
 
     /// Asks a member for everybody it knows of: the first few, and strangers later, who may
-    /// belong to a ring that this one has just met.
+    /// belong to a ring that this one has just met. Who has begun a later session is one, too: it
+    /// may have told of itself before it met anybody.
     pub(super) fn greet(&mut self, id: LinkId) {
         let Some(link) = self.links.get(id).filter(|_| self.leads_to_member(id)) else {
             return;
         };
-        let is_stranger = !self.members.records.contains_key(&link.peer);
+        let is_stranger = self
+            .known_session(link.peer)
+            .is_none_or(|known| link.incarnation.is_some_and(|its| its > known));
         if self.overlay.is_member() && (is_stranger || self.members.asked < ASKED_AT_FIRST) {
             self.members.asked += 1;
             self.send(id, Channel::Control, PresenceRequest {});

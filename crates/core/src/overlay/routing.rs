@@ -108,16 +108,21 @@ impl<M: Member> Overlay<M> {
         })
     }
 
-    /// The best neighbour for something that has lost its way: if it can be none that is new to
-    /// it, one that it has seen, and suspects only if there is nobody else.
+    /// The best neighbour for something that has lost its way: if it can be one that is new to
+    /// it, else one that it has seen, and suspects only if there is nobody else. Nobody if it has
+    /// seen all neighbours after so many members: who it looks for is not to be found.
     fn next_of_detour(&self, target: Position, from: Option<M>, detour: &Detour) -> Option<M> {
         let is_new = |member: M| !detour.contains(member.position());
         let skip = |member: M| member == self.me || !is_new(member);
         let best = |may: &dyn Fn(M, &Neighbour<M>) -> bool| self.nearest_ahead(target, may, skip);
-        best(&|member, known| !known.is_suspect() && Some(member) != from && is_new(member))
-            .or_else(|| best(&|_, known| !known.is_suspect()))
-            .or_else(|| best(&|_, _| true))
-            .map(|(next, _)| next)
+        let new =
+            best(&|member, known| !known.is_suspect() && Some(member) != from && is_new(member));
+        let seen = || {
+            (detour.len() < Detour::MAX)
+                .then(|| best(&|_, known| !known.is_suspect()).or_else(|| best(&|_, _| true)))
+                .flatten()
+        };
+        new.or_else(seen).map(|(next, _)| next)
     }
 
     /// The neighbour that a lookup for `target` goes on to; `None` if this member is the one that
@@ -360,8 +365,14 @@ mod tests {
         assert_eq!(next(&overlay, 60, None, &[8, 11]), Some((200, true)));
         // Nor to one whose only merit is to lead to a member that has been seen.
         assert_eq!(next(&overlay, 60, None, &[59]), Some((11, true)));
-        // Rather where it has been than nowhere.
+        // Rather where it has been than nowhere, but not for ever.
         assert_eq!(next(&overlay, 60, None, &[8, 11, 200]), Some((8, true)));
+        let all: Vec<_> = [8, 11, 200, 10]
+            .into_iter()
+            .cycle()
+            .take(Detour::MAX)
+            .collect();
+        assert_eq!(next(&overlay, 60, None, &all), None);
     }
 
     #[test]

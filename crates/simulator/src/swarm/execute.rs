@@ -13,7 +13,7 @@ use circlet_core::Timestamp;
 use circlet_core::Topology;
 use circlet_core::node::TrackerId;
 
-use super::plan::{Action, Plan, Reach, Shout, Talk};
+use super::plan::{Action, Plan, Reach, Shout, Step, Talk};
 use crate::config::{NodeOptions, SimConfig};
 use crate::host::{Ended, HostState};
 use crate::invariants::settled::Settled;
@@ -39,6 +39,9 @@ const MOST_LOSS_OF_SETTLED: f64 = 0.02;
 
 /// Hops after which a message for somebody who has gone ends: see [`Topology::hop_limit`].
 const MOST_HOPS: u64 = 64;
+
+/// What ten repetitions of a lost frame take: 0.3 s, doubled five times.
+const LONGEST_REPETITION: Duration = Duration::from_secs(60);
 
 /// Messages in a final round.
 const FINAL_MESSAGES: u64 = 10;
@@ -457,7 +460,8 @@ impl<'a> Run<'a> {
     fn demand_messages(&mut self) -> Result<(), Halt> {
         let patience = Duration::from_millis(self.plan.settings.deadline_ms) + OUTCOME_SLACK;
         // What was said to those who died has to be given up first, and then has to end its way.
-        let last_way = Duration::from_millis(MOST_HOPS * self.plan.settings.latency_ms[1]);
+        let last_way = Duration::from_millis(MOST_HOPS * self.plan.settings.latency_ms[1])
+            + self.longest_repetition();
         let end = self.sim.now().since(Timestamp::ZERO) + patience + last_way;
         self.run_to(u64::try_from(end.as_millis()).unwrap_or(u64::MAX))?;
         let (since, dropped) = (self.sim.now(), self.dropped());
@@ -474,6 +478,16 @@ impl<'a> Run<'a> {
             return Err(self.violation("nothing dropped", what).into());
         }
         Ok(())
+    }
+
+    /// How long something may be stuck in a link that was lossy once.
+    fn longest_repetition(&self) -> Duration {
+        let is_loss = |step: &Step| matches!(step.action, Action::Loss(permille) if permille > 0);
+        if self.plan.settings.loss_permille > 0 || self.plan.steps.iter().any(is_loss) {
+            LONGEST_REPETITION
+        } else {
+            Duration::ZERO
+        }
     }
 
     fn final_message(&mut self) {
