@@ -259,7 +259,7 @@ impl NodeBuilder {
         let drive = async move {
             // Dropped last of all.
             let _running = running;
-            driver.run().await;
+            Box::pin(driver.run()).await;
         };
         Ok((node, events, drive.instrument(span)))
     }

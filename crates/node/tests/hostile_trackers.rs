@@ -204,6 +204,7 @@ impl Liar {
                     time_unix_ms: 0,
                     members: 1,
                     assignment: Assignment::default(),
+                    hub: None,
                 }]
             }
             (Kind::Isolating, TrackerMessage::Signal { .. } | TrackerMessage::Assigned { .. }) => {
@@ -242,6 +243,7 @@ impl Liar {
                     ring: strangers.clone(),
                     mesh: strangers.clone(),
                 },
+                hub: strangers.first().copied(),
             })],
             8 => vec![Message::Close(None)],
             9 => vec![json(error(ErrorCode::Login))],
@@ -259,6 +261,7 @@ impl Liar {
                 ring: strangers.clone(),
                 mesh: strangers.clone(),
             },
+            hub: strangers.first().copied(),
         };
         say(node, &welcome).await?;
         let members = (1..=3).map(|seed| identity(seed).node_id());

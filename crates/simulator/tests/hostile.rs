@@ -204,6 +204,8 @@ fn record(scene: &Scene, identity: &Identity, incarnation: u64, revision: u32) -
         name: "mallory".to_owned(),
         kind: NodeKind::Native,
         leaving: false,
+        may_be_hub: true,
+        hub: None,
         neighbours: Vec::new(),
         urls: Vec::new(),
         signature: Signature::from_bytes([0; 64]),
