@@ -544,6 +544,7 @@ mod tests {
                 members: vec![],
                 estimate: 1,
                 held_bytes: 0,
+                queues: circlet_core::node::Queues::default(),
                 counters: Counters {
                     forwarded: 5,
                     ..Counters::default()

@@ -108,6 +108,11 @@ impl Broadcasts {
         self.held
     }
 
+    /// Whose broadcasts are known, this node's own included.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Does something with a stream; what it holds then is accounted for.
     fn with<R>(&mut self, origin: NodeId, what: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&origin)?;

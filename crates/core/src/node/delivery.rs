@@ -14,7 +14,8 @@ use bytes::Bytes;
 
 use super::outgoing::{Outcome, Outgoing};
 use super::{
-    Class, CommandId, Event, FailReason, InputError, LinkId, MAX_SEQUENCE, Message, Node, TimerKind,
+    Class, CommandId, Event, FailReason, InputError, LinkId, MAX_SEQUENCE, Message, Node, Queues,
+    TimerKind,
 };
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
@@ -77,6 +78,18 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// How full its queues are.
+    pub(super) fn queues(&self) -> Queues {
+        let sent_to = self.outgoing.values();
+        let (messages, bytes): (Vec<_>, Vec<_>) = sent_to.map(Outgoing::pending).unzip();
+        Queues {
+            messages: messages.into_iter().max().unwrap_or(0),
+            message_bytes: bytes.into_iter().max().unwrap_or(0),
+            streams: self.outgoing.len().max(self.incoming.len()),
+            ..Queues::default()
+        }
+    }
+
     /// Bytes that have come early.
     pub(super) fn held_bytes(&self) -> usize {
         self.early_bytes

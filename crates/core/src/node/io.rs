@@ -508,6 +508,21 @@ pub struct Neighbours {
     pub links: Vec<LinkReport>,
 }
 
+/// How full the fullest of a node's queues are. [`Config`](crate::Config) says how full each may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Bytes of frames that wait in the node for one link.
+    pub link_bytes: usize,
+    /// Reliable messages to one receiver, sent or not.
+    pub messages: usize,
+    /// Bytes of reliable messages to one receiver.
+    pub message_bytes: usize,
+    /// Receivers of reliable messages, or their senders, whichever are more.
+    pub streams: usize,
+    /// Senders of broadcasts.
+    pub broadcast_streams: usize,
+}
+
 /// What a node knows and holds: for invariants, metrics and `status`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -539,6 +554,8 @@ pub struct Snapshot {
     pub estimate: usize,
     /// Bytes of others' messages that wait behind gaps, or are kept to fill others' gaps.
     pub held_bytes: usize,
+    /// How full its queues are.
+    pub queues: Queues,
     /// The counts.
     pub counters: Counters,
 }

@@ -114,6 +114,12 @@ impl Links {
         self.links.len()
     }
 
+    /// The bytes that wait for the link that most wait for.
+    pub(super) fn most_waiting_bytes(&self) -> usize {
+        let waiting = self.links.iter().map(|link| link.waiting_bytes);
+        waiting.max().unwrap_or(0)
+    }
+
     fn remove(&mut self, id: LinkId) -> Option<Link> {
         let at = self.links.binary_search_by_key(&id, |link| link.id).ok()?;
         Some(self.links.remove(at))

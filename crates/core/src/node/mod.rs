@@ -258,6 +258,11 @@ impl Node {
             members: self.members.list(),
             estimate: self.estimate(),
             held_bytes: self.broadcasts.held_bytes() + self.delivery.held_bytes(),
+            queues: Queues {
+                link_bytes: self.links.most_waiting_bytes(),
+                broadcast_streams: self.broadcasts.streams(),
+                ..self.delivery.queues()
+            },
             counters: self.counters,
         }
     }

@@ -106,6 +106,11 @@ impl Outgoing {
         self.pending.is_empty()
     }
 
+    /// How many messages are to be sent or acknowledged, and their bytes.
+    pub(super) fn pending(&self) -> (usize, usize) {
+        (self.pending.len(), self.pending_bytes)
+    }
+
     pub(super) fn next_sequence(&self) -> u64 {
         self.next_sequence
     }

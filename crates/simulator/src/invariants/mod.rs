@@ -2,7 +2,7 @@
 //!
 //! | when | invariants |
 //! | --- | --- |
-//! | at any time | [`lists`], [`degree`], [`sent`], [`once`], [`order`], [`outcomes`] |
+//! | at any time | [`lists`], [`degree`], [`queues`], [`sent`], [`once`], [`order`], [`outcomes`] |
 //! | at any time, of members that have [`settled`] | [`live_successor`], [`principals`], [`one_ring`] |
 //! | once faults are over and repaired | [`ideal_ring`], [`symmetry`], [`direct`], [`presence`], [`nothing_lost`] |
 //!
@@ -23,6 +23,7 @@ pub mod order;
 pub mod outcomes;
 pub mod presence;
 pub mod principals;
+pub mod queues;
 pub mod sent;
 pub mod settled;
 pub mod symmetry;
@@ -69,6 +70,7 @@ pub(crate) mod tests {
                         .collect(),
                     estimate: count,
                     held_bytes: 0,
+                    queues: Default::default(),
                     counters: Default::default(),
                 }
             })

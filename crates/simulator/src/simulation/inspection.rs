@@ -13,7 +13,7 @@ use super::Simulation;
 use crate::host::{Host, HostState};
 use crate::invariants::ledger::Ledger;
 use crate::invariants::view::{Member, RingView};
-use crate::invariants::{degree, direct, ideal_ring, lists, nothing_lost, symmetry};
+use crate::invariants::{degree, direct, ideal_ring, lists, nothing_lost, queues, symmetry};
 use crate::links::Volume;
 use crate::world::{NodeIndex, Session, Violation};
 
@@ -136,7 +136,7 @@ impl Simulation {
             .try_for_each(|node| order.check(&node, self.config.node.list_len))
     }
 
-    /// Checks what must hold at any time: the driving contract, the [degree caps](degree), the
+    /// Checks what must hold at any time: the driving contract, the [degree caps](degree), the [queue bounds](queues), the
     /// [order of the lists](lists), and the [ledger](Ledger::check).
     ///
     /// # Errors
@@ -158,6 +158,8 @@ impl Simulation {
         for (host, node) in self.running_hosts().zip(&snapshots) {
             degree::check(node, host.topology(), host.config())
                 .map_err(|what| Violation::new(at, degree::NAME, what))?;
+            queues::check(node, host.config())
+                .map_err(|what| Violation::new(at, queues::NAME, what))?;
         }
         let view = self.view(&snapshots);
         lists::check(&view, self.config.node.list_len)
