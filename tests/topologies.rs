@@ -68,11 +68,15 @@ fn all_reach_all(ring: &mut Ring) -> (Duration, BTreeMap<u64, usize>) {
     }
     let pairs = living.len() * (living.len() - 1);
     let of_round = |text: &String| text.starts_with(&format!("{round} "));
-    ring.wait_for("all outcomes", LONG, |views| {
+    ring.wait_for("all outcomes and messages", LONG, |views| {
         let outcomes = views
             .iter()
             .map(|view| view.outcomes.keys().filter(|id| of_round(id)).count());
-        outcomes.sum::<usize>() >= pairs
+        // What has been delivered may not have been read by this test yet.
+        let messages = views
+            .iter()
+            .map(|view| view.messages.iter().filter(|it| of_round(&it.text)).count());
+        outcomes.sum::<usize>() >= pairs && messages.sum::<usize>() >= pairs
     });
     let took = start.elapsed();
     let mut hops = BTreeMap::new();
