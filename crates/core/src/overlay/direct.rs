@@ -7,14 +7,15 @@
 //! Of two members of a mesh that want a link one asks at once, the one that has the other within
 //! half a turn clockwise; so each asks about half of the others. Where there are more than it has
 //! room for, members are asked in an order that is the same for both of a pair and otherwise
-//! random: what comes of it is a random graph, in which nobody is far.
+//! random, those last who could not be reached: what comes of it is a random graph, in which
+//! nobody is far.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use thin_vec::ThinVec;
 
-use super::{Context, Message, NEVER, Overlay};
+use super::{Context, NEVER, Overlay};
 use crate::ring::Member;
 use crate::time::Timestamp;
 use crate::topology::Topology;
@@ -165,26 +166,17 @@ impl<M: Member> Overlay<M> {
         }
         let me = self.me.position();
         missing.retain(|(member, at)| *at <= cx.now && !self.quarantine.avoids(cx.now, *member));
-        missing.sort_by_key(|(member, _)| (me.0 ^ member.position().0).wrapping_mul(SPREAD));
+        // Whoever has failed waits behind those who have not: it may be dead.
+        missing.sort_by_key(|(member, _)| {
+            let spread = (me.0 ^ member.position().0).wrapping_mul(SPREAD);
+            (self.quarantine.failures(*member), spread)
+        });
         // After failures one at a time, to see whether things have changed.
         if direct.failures > 0 {
             may_begin = may_begin.min(usize::from(under_way == 0));
         }
         for (member, _) in missing.into_iter().take(may_begin) {
             self.want_link(cx, member, Wish::Direct);
-        }
-    }
-
-    /// Asks those for their tables who have told none: what is sent right after a link has opened at
-    /// one end may be lost at the other, and in a mesh at rest no later one comes.
-    pub(super) fn ask_for_tables(&self, cx: &mut Context<'_, M>) {
-        if !cx.wanted().direct {
-            return;
-        }
-        for (member, known) in self.neighbours.iter() {
-            if known.is_open() && known.table().is_none() {
-                cx.send(member, Message::Stabilize { version: 0 });
-            }
         }
     }
 

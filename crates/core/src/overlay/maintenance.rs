@@ -509,7 +509,6 @@ impl<M: Member> Overlay<M> {
             cx.send(successor, Message::Stabilize { version });
         }
         self.check_long_links(cx);
-        self.ask_for_tables(cx);
         if self.settled {
             self.seek_direct(cx);
         } else {

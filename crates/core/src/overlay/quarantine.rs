@@ -111,7 +111,8 @@ impl<M: Copy + Eq> Quarantine<M> {
             .map(|entry| entry.member)
     }
 
-    fn failures(&self, member: M) -> u32 {
+    /// How often in a row `member` could not be reached.
+    pub(super) fn failures(&self, member: M) -> u32 {
         self.entries
             .iter()
             .find(|entry| entry.member == member)

@@ -86,3 +86,12 @@ pub fn run(
         }
     }
 }
+
+/// The mean of `count` figures whose sum this is; 0 of none.
+fn mean(sum: u64, count: usize) -> f64 {
+    if count == 0 {
+        0.0
+    } else {
+        sum as f64 / count as f64
+    }
+}

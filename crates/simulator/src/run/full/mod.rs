@@ -342,13 +342,7 @@ impl World for FullWorld<'_> {
         let since = sent_bytes - std::mem::replace(&mut self.sent_bytes, sent_bytes);
         let living = snapshots.len();
         let links: Vec<u64> = snapshots.iter().map(open_links).collect();
-        let mean = |sum: u64| {
-            if living == 0 {
-                0.0
-            } else {
-                sum as f64 / living as f64
-            }
-        };
+        let mean = |sum| super::mean(sum, living);
         Sample {
             living: living as u64,
             ring_correct_share: correct_share(&snapshots),

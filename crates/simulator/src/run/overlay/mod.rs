@@ -468,13 +468,7 @@ impl World for OverlayWorld<'_> {
                 && (overlay.predecessors().iter().copied())
                     .eq((1..=length).map(|steps| at(count - steps)));
         }
-        let mean = |sum: u64| {
-            if count == 0 {
-                0.0
-            } else {
-                sum as f64 / count as f64
-            }
-        };
+        let mean = |sum| super::mean(sum, count);
         Sample {
             living: count as u64,
             ring_correct_share: mean(right),
