@@ -231,6 +231,7 @@ impl Driver {
                 self.close(link, Duration::ZERO);
                 Input::LinkDown { link, reason }
             }
+            TransportEvent::Garbled { link } => Input::LinkGarbled { link },
             TransportEvent::Writable { link, bytes } => {
                 self.has_room = true;
                 Input::LinkWritable { link, bytes }

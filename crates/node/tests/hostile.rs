@@ -207,9 +207,14 @@ impl Stranger {
         &found.unwrap().1
     }
 
+    /// Sends a frame as circlet does: on ordered channels with its length before it.
     async fn send(&self, channel: Channel, frame: &[u8]) {
+        self.send_bytes(channel, &framed(channel, frame)).await;
+    }
+
+    async fn send_bytes(&self, channel: Channel, bytes: &[u8]) {
         // Fails once the other side has closed.
-        let _ = self.channel(channel).send(BytesMut::from(frame)).await;
+        let _ = self.channel(channel).send(BytesMut::from(bytes)).await;
     }
 
     /// Waits until the other side has closed the connection.
@@ -283,8 +288,34 @@ impl PeerConnectionEventHandler for Observer {
     }
 }
 
+/// A frame as it goes over a channel.
+fn framed(channel: Channel, frame: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(frame.len()).unwrap().to_be_bytes();
+    if channel.is_ordered() {
+        [&length, frame].concat()
+    } else {
+        frame.to_vec()
+    }
+}
+
 fn place(id: NodeId) -> Place {
     Place::of(&RoomId::open(ROOM), id)
+}
+
+/// A message to the victim.
+fn reliable(from: Place, to: NodeId, sequence: u64, payload: Bytes) -> Frame {
+    Frame {
+        head: Head::Routed(Routed {
+            hops: Hops::new(0),
+            hop_limit: 64,
+            to: place(to),
+            from,
+            incarnation: Incarnation(1),
+            detour: circlet_core::overlay::Detour::default(),
+            body: Body::Reliable { sequence, floor: 1 },
+        }),
+        payload,
+    }
 }
 
 /// Frames that are none: noise, a frame cut short, one that is too large, a list that is too long.
@@ -334,7 +365,10 @@ async fn garbage_on_any_channel_closes_the_link_and_hurts_nobody() {
                 before.cut_off + 1,
                 "{what} on {channel:?}"
             );
-            assert!(after.counters.bad_frames >= before.bad_frames + 8);
+            // On an ordered channel nothing can be found behind a frame that is too large.
+            let is_last = channel.is_ordered() && frame.len() > MAX_FRAME;
+            let breaches = if is_last { 1 } else { 8 };
+            assert!(after.counters.bad_frames >= before.bad_frames + breaches);
             let stays = |link: &LinkReport| link.peer == stranger.identity.node_id();
             assert!(!after.links.iter().any(stays));
             stranger.leave().await;
@@ -344,23 +378,79 @@ async fn garbage_on_any_channel_closes_the_link_and_hurts_nobody() {
 }
 
 #[tokio::test]
+async fn a_length_that_cannot_be_closes_the_link_at_once_and_hurts_nobody() {
+    let mut scene = Scene::new().await;
+    let url = scene.tracker.url();
+    let ping = framed(Channel::Messages, &Frame::from(Ping { stamp: 1 }).encode());
+    let lengths = [0, u16::try_from(MAX_FRAME + 1).unwrap(), u16::MAX].map(u16::to_be_bytes);
+    let mut number = 100;
+    for channel in [Channel::Messages, Channel::Bulk] {
+        for length in lengths {
+            // Alone, behind a frame, cut in two.
+            let behind = [&ping[..], &length, &ping].concat();
+            for records in [vec![&length[..]], vec![&behind], length.chunks(1).collect()] {
+                number += 1;
+                let before = scene.victim().snapshot().await.counters;
+                let stranger = Stranger::connect(number, &url, scene.victim().node.id()).await;
+                for record in &records {
+                    stranger.send_bytes(channel, record).await;
+                }
+                stranger.until_closed().await;
+                let after = scene.victim().snapshot().await.counters;
+                assert_eq!(
+                    (after.cut_off, after.bad_frames),
+                    (before.cut_off + 1, before.bad_frames + 1),
+                    "{records:?} on {channel:?}"
+                );
+                stranger.leave().await;
+            }
+        }
+        scene.goes_on().await;
+    }
+}
+
+#[tokio::test]
+async fn records_cut_anywhere_are_read_and_half_a_frame_holds_nothing_up() {
+    let mut scene = Scene::new().await;
+    let victim = scene.victim().node.id();
+    let stranger = Stranger::connect(100, &scene.tracker.url(), victim).await;
+    scene.until_open_to(&stranger).await;
+    let from = place(stranger.identity.node_id());
+    let frame = |sequence, bytes| {
+        let frame = reliable(from, victim, sequence, vec![b'x'; bytes].into());
+        framed(Channel::Messages, &frame.encode())
+    };
+    let stream = [frame(1, 10), frame(2, 60_000), frame(3, 0)].concat();
+    // The beginning of a frame that never ends.
+    let half = frame(4, 60_000);
+    stranger.send_bytes(Channel::Bulk, &half[..30_000]).await;
+    let (bytewise, rest) = stream.split_at(200);
+    for byte in bytewise {
+        stranger.send_bytes(Channel::Messages, &[*byte]).await;
+    }
+    for piece in rest.chunks(999) {
+        stranger.send_bytes(Channel::Messages, piece).await;
+    }
+    for (sequence, bytes) in [(1, 10), (2, 60_000), (3, 0)] {
+        let message = scene.members[0].message().await;
+        assert_eq!((message.sequence, message.payload.len()), (sequence, bytes));
+    }
+    scene.goes_on().await;
+    let counters = scene.victim().snapshot().await.counters;
+    assert_eq!((counters.bad_frames, counters.cut_off), (0, 0));
+    stranger.leave().await;
+}
+
+#[tokio::test]
 async fn frames_out_of_order_are_put_in_order_and_old_tables_ignored() {
     let mut scene = Scene::new().await;
     let victim = scene.victim().node.id();
     let stranger = Stranger::connect(100, &scene.tracker.url(), victim).await;
     scene.until_open_to(&stranger).await;
     let from = place(stranger.identity.node_id());
-    let frame = |sequence| Frame {
-        head: Head::Routed(Routed {
-            hops: Hops::new(0),
-            hop_limit: 64,
-            to: place(victim),
-            from,
-            incarnation: Incarnation(1),
-            detour: circlet_core::overlay::Detour::default(),
-            body: Body::Reliable { sequence, floor: 1 },
-        }),
-        payload: Bytes::from(format!("number {sequence}")),
+    let frame = |sequence| {
+        let payload = format!("number {sequence}").into();
+        reliable(from, victim, sequence, payload)
     };
     for sequence in [5, 3, 4, 1, 3, 2, 6] {
         // On another channel each time: which one says nothing.

@@ -498,7 +498,9 @@ fn weight(input: &Input) -> u64 {
     match input {
         Input::Frame { link, frame, .. } => (link.0 << 20) ^ frame.size() as u64,
         Input::LinkWritable { link, bytes } => (link.0 << 20) ^ *bytes as u64 ^ 1 << 40,
-        Input::LinkUp { link } | Input::LinkSuspect { link } => link.0,
+        Input::LinkUp { link } | Input::LinkSuspect { link } | Input::LinkGarbled { link } => {
+            link.0
+        }
         Input::LinkDown { link, .. } | Input::LocalSignal { link, .. } => link.0 ^ 1 << 41,
         Input::Tracker { .. } | Input::TrackerLost { .. } | Input::Signal(_) => 1,
         Input::Command(_) => 2,

@@ -109,6 +109,14 @@ impl Node {
         InputError::Protocol
     }
 
+    /// No frame can be found in what a link brings, nor will there be.
+    pub(super) fn on_link_garbled(&mut self, now: Timestamp, id: LinkId) -> Result<(), InputError> {
+        self.links.get(id).ok_or(InputError::Stale)?;
+        self.counters.bad_frames += 1;
+        self.cut_off(now, id);
+        Err(InputError::Protocol)
+    }
+
     /// A signature did not hold that the peer ought to have verified.
     pub(super) fn on_bad_signature(&mut self, now: Timestamp, id: LinkId) -> InputError {
         self.counters.bad_signatures += 1;

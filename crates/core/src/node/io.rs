@@ -222,6 +222,12 @@ pub enum Input {
         /// Why.
         reason: DownReason,
     },
+    /// What arrives on a connection cannot be taken apart into frames: see
+    /// [`Unpacker`](crate::wire::Unpacker). The node closes it.
+    LinkGarbled {
+        /// Which connection.
+        link: LinkId,
+    },
     /// A connection has passed `bytes` of earlier frames to the network.
     LinkWritable {
         /// Which connection.

@@ -190,6 +190,7 @@ impl Node {
             Input::LinkUp { link } => self.on_link_up(now, link),
             Input::LinkSuspect { link } => self.on_link_suspect(now, link),
             Input::LinkDown { link, reason } => self.on_link_down(now, link, reason),
+            Input::LinkGarbled { link } => self.on_link_garbled(now, link),
             Input::LinkWritable { link, bytes } => self.on_link_writable(link, bytes),
             Input::Frame {
                 link,

@@ -5,6 +5,7 @@
 
 mod frame;
 mod heads;
+mod records;
 mod signal;
 mod tracker;
 
@@ -14,6 +15,7 @@ pub use heads::{
     Gone, Heard, Hops, Join, JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence,
     PresenceRequest, ReliableAck, Routed, Stabilize, Table, Want,
 };
+pub use records::{MAX_RECORD, PACKET, Packer, Record, Unpacker};
 pub use signal::{RejectReason, Signal, SignalBody, SignedSignal, Wish};
 pub use tracker::{
     Assignment, ErrorCode, LinkReport, LinkState, MAX_REPORTED_LINKS, NodeKind, TrackerMessage,
@@ -29,10 +31,8 @@ pub const VERSION: u16 = 1;
 /// The WebSocket subprotocol of the tracker.
 pub const SUBPROTOCOL: &str = "circlet.v1";
 
-/// The largest frame, in bytes: 56 packets of 1160 bytes, the size at which a data channel
-/// moves bulk fastest (measured; see `docs/PERFORMANCE.md`), and under the 64 KiB that every
-/// WebRTC implementation takes.
-pub const MAX_FRAME: usize = 56 * 1160;
+/// The largest frame, in bytes: what fits one message of a data channel, see [`MAX_RECORD`].
+pub const MAX_FRAME: usize = MAX_RECORD;
 
 /// What both ends of a link say first, on `control`, and once more when they hear of each other;
 /// it means nothing else. What an end says before the other's channels are open may be lost, and

@@ -7,14 +7,16 @@ use std::path::Path;
 use bytes::Bytes;
 use circlet_core::identity::NodeId;
 use circlet_core::wire::{
-    Frame, FrameBuf, MAX_FRAME, MAX_PAYLOAD, MAX_TRACKER_MESSAGE, SignedSignal, TrackerMessage,
+    Frame, FrameBuf, MAX_FRAME, MAX_PAYLOAD, MAX_RECORD, MAX_TRACKER_MESSAGE, Packer, SignedSignal,
+    TrackerMessage, Unpacker, WireError,
 };
 use circlet_fuzz::{corpus, fuzz, fuzz_text};
 use peak_alloc::PeakAlloc;
+use proptest::collection::vec;
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-use super::strategies::{frames, room, signals, tracker_messages};
+use super::strategies::{frame, frames, room, signals, tracker_messages};
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
@@ -72,6 +74,54 @@ fn fuzz_frames() {
 }
 
 #[test]
+fn fuzz_records() {
+    fuzz(corpus!("records"), INPUTS, &["\0\0", "\u{1}"], |stream| {
+        let whole = unpack([stream]);
+        for frame in &whole.0 {
+            assert!((1..=MAX_FRAME).contains(&frame.len()));
+        }
+        let mut packer = Packer::default();
+        for frame in &whole.0 {
+            packer.push(frame.clone()).unwrap();
+        }
+        let records = std::iter::from_fn(|| packer.pop(MAX_RECORD));
+        let again: Vec<_> = records.flat_map(|record| record.bytes).collect();
+        assert!(
+            stream.starts_with(&again),
+            "every stream of frames is encoded in one way"
+        );
+        let rest = &stream[again.len()..];
+        let length = |rest: [u8; 2]| usize::from(u16::from_be_bytes(rest));
+        let next = rest.first_chunk().copied().map(length);
+        let is_bad = next.is_some_and(|length| length == 0 || length > MAX_FRAME);
+        assert_eq!(whole.1.is_err(), is_bad);
+        // Where it is cut makes no difference.
+        let size = stream
+            .first()
+            .map_or(1, |first| usize::from(*first) % 61 + 1);
+        assert_eq!(unpack(stream.chunks(size)), whole);
+    });
+    assert_bounded();
+}
+
+/// The frames in a stream that comes in these pieces, and how it ends.
+fn unpack<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Bytes>, Result<(), WireError>) {
+    let mut unpacker = Unpacker::default();
+    let mut frames = Vec::new();
+    for piece in pieces {
+        unpacker.push(Bytes::copy_from_slice(piece));
+        loop {
+            match unpacker.pop() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error)),
+            }
+        }
+    }
+    (frames, Ok(()))
+}
+
+#[test]
 fn fuzz_signals() {
     fuzz_text(corpus!("signal"), INPUTS, &JSON, |text| {
         let Ok(signal) = SignedSignal::from_json(text) else {
@@ -117,6 +167,16 @@ fn assert_bounded() {
 #[ignore = "writes into the source tree"]
 fn make_corpora() {
     write(corpus!("frame"), frames(), |frame| frame.encode().to_vec());
+    let streams = vec(frame(), 1..5).boxed();
+    write(corpus!("records"), vec![("frames", streams)], |frames| {
+        let mut packer = Packer::default();
+        for frame in frames {
+            packer.push(frame.encode()).unwrap();
+        }
+        packer
+            .pop(MAX_RECORD)
+            .map_or_else(Vec::new, |record| record.bytes.to_vec())
+    });
     write(corpus!("signal"), signals(), |signal| {
         serde_json::to_vec(&signal).unwrap()
     });

@@ -11,9 +11,9 @@ use circlet_core::room::RoomId;
 use circlet_core::wire::{
     Assignment, Body, Broadcast, BroadcastRequest, Bye, ByeReason, CatchUp, Circulate,
     CirculateAck, Current, ErrorCode, Frame, Gone, Head, Heard, Hops, Join, JoinReply, LinkReport,
-    LinkState, Lookup, LookupReply, MAX_CANDIDATE, MAX_CIRCULATED, MAX_LIST, MAX_NAME, NodeKind,
-    Notify, Ping, Places, Pong, Presence, PresenceRequest, RejectReason, ReliableAck, Routed,
-    Signal, SignalBody, SignedSignal, Stabilize, Table, TrackerMessage, Want, Wish,
+    LinkState, Lookup, LookupReply, MAX_CANDIDATE, MAX_CIRCULATED, MAX_FRAME, MAX_LIST, MAX_NAME,
+    NodeKind, Notify, Ping, Places, Pong, Presence, PresenceRequest, RejectReason, ReliableAck,
+    Routed, Signal, SignalBody, SignedSignal, Stabilize, Table, TrackerMessage, Want, Wish,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -364,6 +364,29 @@ pub fn frames() -> Vec<(&'static str, BoxedStrategy<Frame>)> {
 
 pub fn frame() -> impl Strategy<Value = Frame> {
     Union::new(frames().into_iter().map(|(_, frame)| frame))
+}
+
+/// Frames as an ordered channel carries them: bytes of all sizes that are allowed.
+pub fn bytes_of_frames() -> impl Strategy<Value = Vec<Bytes>> {
+    let size = prop_oneof![
+        8 => 1..300_usize,
+        4 => 300..5_000_usize,
+        1 => MAX_FRAME - 3..=MAX_FRAME,
+    ];
+    let frame = (size, any::<u8>()).prop_map(|(size, first)| {
+        let numbers = (0..=u8::MAX).cycle().skip(usize::from(first));
+        numbers.take(size).collect()
+    });
+    vec(frame, 0..12)
+}
+
+/// How large the next record may be; `None` if it has to wait for another frame.
+pub fn limit() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![
+        3 => Just(None),
+        1 => (0..20_000_usize).prop_map(Some),
+        1 => Just(Some(usize::MAX)),
+    ]
 }
 
 /// Signals of each type, with its name.

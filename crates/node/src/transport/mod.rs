@@ -40,7 +40,7 @@ pub trait Link: Send {
     /// need make the link fail.
     fn apply(&self, signal: Signal);
 
-    /// Queues a frame, which is no [greeting](circlet_core::wire::GREETING);
+    /// Queues a frame, which is not empty and no [greeting](circlet_core::wire::GREETING);
     /// [`TransportEvent::Writable`] tells when it has left the queue.
     ///
     /// # Errors
@@ -65,6 +65,8 @@ pub enum SendError {
     Full,
     /// The link is not up, or not any more.
     NotOpen,
+    /// The frame has no bytes.
+    Empty,
     /// The frame is larger than [`MAX_FRAME`](circlet_core::wire::MAX_FRAME).
     TooLarge,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for SendError {
         f.write_str(match self {
             Self::Full => "the channel's queue is full",
             Self::NotOpen => "the link is not open",
+            Self::Empty => "the frame is empty",
             Self::TooLarge => "the frame is too large",
         })
     }
@@ -108,6 +111,12 @@ pub enum TransportEvent {
         /// Why.
         reason: DownReason,
     },
+    /// What the other side sends on one of its channels cannot be taken apart into frames, and
+    /// nothing more of it is read: for the owner to close.
+    Garbled {
+        /// Which link.
+        link: LinkId,
+    },
     /// Frames that were queued have been passed to the network.
     Writable {
         /// Which link.
@@ -141,6 +150,7 @@ impl TransportEvent {
             Self::Signal { link, .. }
             | Self::Up { link }
             | Self::Suspect { link }
+            | Self::Garbled { link }
             | Self::Down { link, .. }
             | Self::Writable { link, .. }
             | Self::Frame { link, .. }

@@ -61,8 +61,10 @@ pub(super) struct SendQueues {
 impl SendQueues {
     /// Queues a frame, as [`Link::send`](super::Link::send) says.
     pub(super) fn send(&self, channel: Channel, frame: Bytes) -> Result<(), SendError> {
-        if frame.len() > MAX_FRAME {
-            return Err(SendError::TooLarge);
+        match frame.len() {
+            0 => return Err(SendError::Empty),
+            1..=MAX_FRAME => {}
+            _ => return Err(SendError::TooLarge),
         }
         if !self.account.is_open() {
             return Err(SendError::NotOpen);
@@ -211,6 +213,10 @@ mod tests {
         assert_eq!(
             senders.send(Channel::Control, frame(MAX_FRAME + 1)),
             Err(SendError::TooLarge)
+        );
+        assert_eq!(
+            senders.send(Channel::Control, Bytes::new()),
+            Err(SendError::Empty)
         );
         drop(queues);
         assert_eq!(

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use circlet_core::node::Channel;
-use circlet_core::wire::GREETING;
+use circlet_core::wire::{GREETING, MAX_RECORD, Packer, Unpacker};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::{Error, Result};
 
@@ -17,16 +18,12 @@ use crate::transport::TransportEvent;
 use crate::transport::attempt::Events;
 use crate::transport::queue::Queue;
 
-/// Frames of one channel after which the stack is made to look for more. It leaves frames in
+/// Messages of one channel after which the stack is made to look for more. It leaves messages in
 /// SCTP when 256 wait to be read.
 const LOOK_AGAIN: u32 = 128;
 
 /// The longest time between looks at what SCTP holds while it holds too much.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-
-/// Bytes that one ordered channel may send before another has its turn: a frame of the largest
-/// size, or many small ones.
-const TURN: usize = 64 << 10;
 
 /// How a data channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +55,8 @@ pub(super) async fn receive(
     pulse: Arc<Pulse>,
     events: Events,
 ) -> ChannelEnd {
-    let link = events.link;
-    let mut frames = 0u32;
+    let mut incoming = Incoming::new(channel, events);
+    let mut messages = 0u32;
     while let Some(event) = data_channel.poll().await {
         match event {
             // Sending, and waiting for the link, fail only when it is being closed.
@@ -71,19 +68,9 @@ pub(super) async fn receive(
                     let _ = beginning.send(Beginning::Heard).await;
                     let _ = is_up.wait_for(|is_up| *is_up).await;
                 }
-                let bytes = message.data.freeze();
-                if channel == Channel::Control && bytes == GREETING {
-                    continue;
-                }
-                events
-                    .tell(TransportEvent::Frame {
-                        link,
-                        channel,
-                        bytes,
-                    })
-                    .await;
-                frames = frames.wrapping_add(1);
-                if frames.is_multiple_of(LOOK_AGAIN) {
+                incoming.take(message.data.freeze()).await;
+                messages = messages.wrapping_add(1);
+                if messages.is_multiple_of(LOOK_AGAIN) {
                     pulse.look_again();
                     wake(&*data_channel).await;
                 }
@@ -93,6 +80,58 @@ pub(super) async fn receive(
         }
     }
     ChannelEnd::Lost
+}
+
+/// What arrives on one channel, on its way to the events.
+struct Incoming {
+    channel: Channel,
+    events: Events,
+    /// Of an ordered channel; `None` once nothing can be made of it.
+    unpacker: Option<Unpacker>,
+}
+
+impl Incoming {
+    fn new(channel: Channel, events: Events) -> Self {
+        Self {
+            channel,
+            events,
+            unpacker: Some(Unpacker::default()),
+        }
+    }
+
+    async fn take(&mut self, message: Bytes) {
+        if !self.channel.is_ordered() {
+            if self.channel != Channel::Control || message != GREETING {
+                self.tell(message).await;
+            }
+            return;
+        }
+        let Some(unpacker) = &mut self.unpacker else {
+            return;
+        };
+        unpacker.push(message);
+        while let Some(unpacker) = &mut self.unpacker {
+            match unpacker.pop() {
+                Ok(Some(frame)) => self.tell(frame).await,
+                Ok(None) => break,
+                Err(error) => {
+                    let link = self.events.link;
+                    debug!(link = link.0, channel = ?self.channel, %error, "no frames");
+                    self.unpacker = None;
+                    self.events.tell(TransportEvent::Garbled { link }).await;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, bytes: Bytes) {
+        let frame = TransportEvent::Frame {
+            link: self.events.link,
+            channel: self.channel,
+            bytes,
+        };
+        self.events.tell(frame).await;
+    }
 }
 
 /// Says something that means nothing: whoever hears it knows that this end's channels are open.
@@ -135,26 +174,44 @@ pub(super) async fn send_unordered(mut queue: Queue, channel: Channel, to: Arc<d
     }
 }
 
-/// Sends the frames of an ordered channel, in turn with the others that share its way.
+/// Sends the frames of an ordered channel as records, in turn with the others that share its way.
 pub(super) async fn send_ordered(
     mut queue: Queue,
     to: Arc<dyn DataChannel>,
     way: Arc<Mutex<OrderedWay>>,
 ) {
+    let mut packer = Packer::default();
     while let Some(frame) = queue.next().await {
-        // Handed out in the order asked for, so that others get their turn.
-        let mut way = way.lock().await;
-        let mut turn = 0;
-        let mut next = Some(frame);
-        while let Some(frame) = next {
-            let bytes = frame.len();
-            if way.send(&*to, frame).await.is_err() {
+        pack(&mut packer, &queue, frame);
+        while packer.waiting() > 0 {
+            // Handed out in the order asked for, so that others get their turn.
+            let mut way = way.lock().await;
+            let Ok(limit) = way.room().await else { return };
+            // What has come meanwhile goes along.
+            while packer.waiting() < MAX_RECORD
+                && let Some(frame) = queue.try_next()
+            {
+                pack(&mut packer, &queue, frame);
+            }
+            let Some(record) = packer.pop(limit) else {
+                break;
+            };
+            if way.send(&*to, record.bytes).await.is_err() {
                 return;
             }
-            queue.passed(bytes);
-            turn += bytes;
-            next = if turn < TURN { queue.try_next() } else { None };
+            if record.completed > 0 {
+                queue.passed(record.completed);
+            }
         }
+    }
+}
+
+fn pack(packer: &mut Packer, queue: &Queue, frame: Bytes) {
+    let bytes = frame.len();
+    if let Err(error) = packer.push(frame) {
+        // The queue takes none such.
+        debug!(%error, "frame lost");
+        queue.passed(bytes);
     }
 }
 
@@ -176,7 +233,11 @@ impl OrderedWay {
         }
     }
 
-    async fn send(&mut self, to: &dyn DataChannel, frame: Bytes) -> Result<()> {
+    /// Waits until SCTP may be given more: the bytes that the next record should have at most.
+    ///
+    /// # Errors
+    /// If a channel is closed.
+    async fn room(&mut self) -> Result<usize> {
         while !self.pacer.has_room() {
             let held = unacknowledged(&self.channels).await?;
             self.pacer.look(Instant::now(), held);
@@ -184,8 +245,12 @@ impl OrderedWay {
                 let _ = timeout(LOOK_INTERVAL, self.pulse.beat()).await;
             }
         }
-        let bytes = frame.len();
-        to.send(writable(frame)).await?;
+        Ok(self.pacer.largest_record())
+    }
+
+    async fn send(&mut self, to: &dyn DataChannel, record: BytesMut) -> Result<()> {
+        let bytes = record.len();
+        to.send(record).await?;
         self.pacer.handed(Instant::now(), bytes);
         Ok(())
     }

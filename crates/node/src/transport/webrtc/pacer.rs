@@ -9,7 +9,7 @@ use super::peer::SEND_BUFFER;
 /// The longest time that a message may wait behind others within SCTP (DESIGN, section 4).
 const MAX_QUEUEING: Duration = Duration::from_millis(200);
 
-/// The least window, in bytes: one frame of the largest size.
+/// The least window, in bytes: one record of the largest size.
 const MIN_WINDOW: usize = 64 << 10;
 
 /// The window before anything is known about the path: 1 s at 2 Mbit/s. Guess.
@@ -55,12 +55,18 @@ impl Pacer {
         }
     }
 
-    /// Whether another frame may be handed over, as far as known without a look.
+    /// Whether another record may be handed over, as far as known without a look.
     pub(super) const fn has_room(&self) -> bool {
         self.unacknowledged + self.unseen < self.window
     }
 
-    /// A frame of `bytes` was handed over.
+    /// The bytes that are to be handed over at once at most: a part of what may wait, since a
+    /// record is read only when the last of it has arrived.
+    pub(super) const fn largest_record(&self) -> usize {
+        self.window / 4
+    }
+
+    /// A record of `bytes` was handed over.
     pub(super) fn handed(&mut self, now: Instant, bytes: usize) {
         self.handed += bytes as u64;
         self.unseen += bytes;
