@@ -66,6 +66,8 @@ pub(super) struct Outgoing {
     /// In order of their sequences.
     pending: VecDeque<Pending>,
     pending_bytes: usize,
+    /// How many of the first ones are known not to be waiting.
+    begun: usize,
     under_way: usize,
     under_way_bytes: usize,
     window: usize,
@@ -89,6 +91,7 @@ impl Outgoing {
             next_sequence: first,
             pending: VecDeque::new(),
             pending_bytes: 0,
+            begun: 0,
             under_way: 0,
             under_way_bytes: 0,
             window: FIRST_WINDOW.min(config.window_messages),
@@ -145,10 +148,11 @@ impl Outgoing {
             return None;
         }
         let floor = self.floor();
-        let next = self
-            .pending
-            .iter_mut()
-            .find(|pending| pending.state == State::Waiting)?;
+        let is_waiting = |pending: &Pending| pending.state == State::Waiting;
+        while !is_waiting(self.pending.get(self.begun)?) {
+            self.begun += 1;
+        }
+        let next = self.pending.get_mut(self.begun)?;
         let bytes = next.payload.len();
         if self.under_way > 0 && self.under_way_bytes + bytes > self.max_window_bytes {
             return None;
@@ -177,6 +181,7 @@ impl Outgoing {
             let Some(taken) = self.pending.pop_front() else {
                 break;
             };
+            self.begun = self.begun.saturating_sub(1);
             if !taken.again {
                 sample = taken.sent.or(sample);
             }
@@ -233,6 +238,7 @@ impl Outgoing {
             }
         }
         self.pending = kept;
+        self.begun = 0;
         self.expiry = self.pending.iter().map(|pending| pending.until).min();
         let timed_out = self.timeout.is_some_and(|at| at <= now);
         if timed_out {
@@ -262,6 +268,7 @@ impl Outgoing {
     /// Gives everything up.
     pub(super) fn abandon(&mut self) -> Vec<CommandId> {
         self.pending_bytes = 0;
+        self.begun = 0;
         self.under_way = 0;
         self.under_way_bytes = 0;
         self.timeout = None;
