@@ -33,7 +33,7 @@ use rand::{Rng, SeedableRng};
 use crate::config::Config;
 use crate::identity::{Identity, Incarnation, NodeId};
 use crate::overlay::{Message as OverlayMessage, Overlay};
-use crate::ring::{Place, Position};
+use crate::ring::{KnownPlaces, Place, Position};
 use crate::room::RoomId;
 use crate::time::Timestamp;
 use crate::topology::Topology;
@@ -89,6 +89,7 @@ pub struct Node {
     identity: Identity,
     incarnation: Incarnation,
     room: RoomId,
+    places: KnownPlaces,
     room_name: String,
     topology: Topology,
     hub: Hub,
@@ -135,6 +136,7 @@ impl Node {
         let mut node = Self {
             incarnation: membership.incarnation,
             room,
+            places: KnownPlaces::new(room),
             room_name: membership.room,
             topology: membership.topology,
             hub: Hub::new(membership.hub.map(|hub| Place::of(&room, hub))),
@@ -309,7 +311,7 @@ impl Node {
         buffer: FrameBuf,
     ) -> Result<(), InputError> {
         self.on_heard(now, link)?;
-        let frame = match buffer.decode(&self.room) {
+        let frame = match buffer.decode_by(&mut self.places) {
             Ok(frame) => frame,
             Err(error) => return Err(self.on_bad_frame(now, link, &error)),
         };

@@ -15,8 +15,9 @@ use super::heads::{
     Table, Want,
 };
 use super::{MAX_FRAME, MAX_LIST, MAX_NAME, MAX_PAYLOAD, MAX_SEEN, WireError, limit};
+use crate::identity::NodeId;
 use crate::overlay::Detour;
-use crate::ring::Place;
+use crate::ring::{KnownPlaces, Place};
 use crate::room::RoomId;
 
 macro_rules! heads {
@@ -39,9 +40,11 @@ macro_rules! heads {
             }
 
             fn encode(&self, out: &mut Vec<u8>) {
-                let head = match self { $(Self::$name(head) => postcard::to_allocvec(head),)* };
                 out.push(self.kind());
-                out.extend(head.unwrap_or_default());
+                let head = core::mem::take(out);
+                let head = match self { $(Self::$name(it) => postcard::to_extend(it, head),)* };
+                // Nothing in a head fails to be serialized.
+                *out = head.unwrap_or_default();
             }
 
             fn decode(bytes: &[u8]) -> Result<(Self, usize), WireError> {
@@ -137,22 +140,22 @@ impl Head {
     }
 
     /// Computes the position of every member in the head.
-    fn locate(&mut self, room: &RoomId) {
-        let locate = |place: &mut Place| *place = Place::of(room, place.id);
+    fn locate(&mut self, place_of: &mut impl FnMut(NodeId) -> Place) {
+        let mut locate = |place: &mut Place| *place = place_of(place.id);
         match self {
             Self::Bye(bye) => {
-                bye.successors.locate(room);
-                bye.predecessors.locate(room);
+                bye.successors.iter_mut().for_each(&mut locate);
+                bye.predecessors.iter_mut().for_each(&mut locate);
             }
-            Self::Join(join) => join.unreachable.locate(room),
+            Self::Join(join) => join.unreachable.iter_mut().for_each(&mut locate),
             Self::JoinReply(reply) => {
-                reply.successors.locate(room);
-                reply.nearer.locate(room);
+                reply.successors.iter_mut().for_each(&mut locate);
+                reply.nearer.iter_mut().for_each(&mut locate);
             }
             Self::Table(table) => {
-                table.successors.locate(room);
-                table.predecessors.locate(room);
-                table.links.locate(room);
+                table.successors.iter_mut().for_each(&mut locate);
+                table.predecessors.iter_mut().for_each(&mut locate);
+                table.links.iter_mut().for_each(&mut locate);
             }
             Self::Presence(presence) => locate(&mut presence.node),
             Self::Gone(gone) => locate(&mut gone.node),
@@ -203,6 +206,14 @@ impl Frame {
     /// [`WireError`] if it is larger than [`MAX_FRAME`](super::MAX_FRAME), unknown, malformed,
     /// or a part of it is over its limit.
     pub fn decode(bytes: &Bytes, room: &RoomId) -> Result<Self, WireError> {
+        Self::decode_with(bytes, |id| Place::of(room, id))
+    }
+
+    /// [`Frame::decode`], with what knows the places of a room's members.
+    fn decode_with(
+        bytes: &Bytes,
+        mut place_of: impl FnMut(NodeId) -> Place,
+    ) -> Result<Self, WireError> {
         if bytes.len() > MAX_FRAME {
             return Err(WireError::TooLarge {
                 bytes: bytes.len(),
@@ -215,7 +226,7 @@ impl Frame {
         if payload.len() > MAX_PAYLOAD || (!payload.is_empty() && !head.has_payload()) {
             return Err(WireError::Malformed);
         }
-        head.locate(room);
+        head.locate(&mut place_of);
         Ok(Self { head, payload })
     }
 }
@@ -253,8 +264,17 @@ impl FrameBuf {
     /// # Errors
     /// [`WireError`] if the bytes are no frame.
     pub fn decode(&self, room: &RoomId) -> Result<Frame, WireError> {
+        self.decode_with(|id| Place::of(room, id))
+    }
+
+    /// [`FrameBuf::decode`], with the places that are known.
+    pub(crate) fn decode_by(&self, known: &mut KnownPlaces) -> Result<Frame, WireError> {
+        self.decode_with(|id| known.of(id))
+    }
+
+    fn decode_with(&self, place_of: impl FnMut(NodeId) -> Place) -> Result<Frame, WireError> {
         match &self.0 {
-            Repr::Encoded(bytes) => Frame::decode(bytes, room),
+            Repr::Encoded(bytes) => Frame::decode_with(bytes, place_of),
             Repr::Value(frame) => Ok((**frame).clone()),
         }
     }

@@ -24,10 +24,8 @@ pub type Join = crate::overlay::Join<Place>;
 pub type JoinReply = crate::overlay::JoinReply<Place>;
 
 impl Places {
-    pub(super) fn locate(&mut self, room: &RoomId) {
-        for place in self.get_mut().into_iter().flatten() {
-            *place = Place::of(room, place.id);
-        }
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.get_mut().into_iter().flatten()
     }
 }
 
