@@ -166,6 +166,7 @@ impl Driver {
         self.tell_time_of_day();
         while !self.is_over && self.leave_by.is_none_or(|by| Instant::now() < by) {
             timer.arm(self.deadline());
+            self.events.wake_reader();
             let taken = tokio::select! {
                 taken = self.inbox.links.recv_many(&mut links, BATCH) => {
                     self.is_flooded = self.events.is_flooded();
@@ -198,6 +199,7 @@ impl Driver {
                 }
                 () = self.events.room(), if self.events.is_holding() => 0,
             };
+            self.events.wake_reader();
             self.tell_setbacks();
             self.acknowledge();
             self.retry_waiting();

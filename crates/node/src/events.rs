@@ -166,6 +166,7 @@ pub(crate) fn channel(manual_ack: bool) -> (EventSender, Events) {
 }
 
 impl EventSender {
+    /// Adds an event. The application is told with [`EventSender::wake_reader`].
     pub(crate) fn push(&mut self, event: NodeEvent) {
         let mut state = self.queue.lock();
         let reliable = match &event {
@@ -187,16 +188,26 @@ impl EventSender {
             state.events.push_back(event);
         }
         let end = state.pushed;
-        let reader = state.reader.take();
         drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
         if let Some(acknowledgement) = reliable {
             self.unacknowledged.push_back((end, acknowledgement));
         }
         if waiting >= CAPACITY && !mem::replace(&mut self.has_warned, true) {
             warn!("the application does not read its events: messages to it have to wait");
+        }
+    }
+
+    /// Tells the application that there may be events, if it waits for some. Once after many of
+    /// them: waking it on another thread takes longer than all else that is done for a message.
+    pub(crate) fn wake_reader(&self) {
+        let mut state = self.queue.lock();
+        if state.events.is_empty() {
+            return;
+        }
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
         }
     }
 
@@ -329,9 +340,12 @@ fn size_of(event: &NodeEvent) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use circlet_core::identity::Incarnation;
     use futures_util::FutureExt;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -462,11 +476,18 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_reader_is_woken_across_threads() {
         let (mut sender, mut events) = channel(false);
-        let reading = tokio::spawn(async move { (events.next().await, events.next().await) });
+        let reading = tokio::spawn(async move { (events.next().await, events) });
         tokio::task::yield_now().await;
-        std::thread::spawn(move || sender.push(left()))
-            .join()
-            .unwrap();
-        assert_eq!(reading.await.unwrap(), (Some(left()), None));
+        let told = std::thread::spawn(move || {
+            sender.push(left());
+            sender.wake_reader();
+            sender
+        });
+        let sender = told.join().unwrap();
+        let read = timeout(Duration::from_secs(10), reading).await;
+        let (event, mut events) = read.expect("the reader is woken").unwrap();
+        assert_eq!(event, Some(left()));
+        drop(sender);
+        assert_eq!(events.next().await, None);
     }
 }
