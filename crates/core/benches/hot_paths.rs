@@ -306,6 +306,7 @@ fn flood_broadcast(bencher: Bencher<'_, '_>) {
                 origin,
                 incarnation: Incarnation(1),
                 sequence,
+                count: 1,
                 signature: Signature::from_bytes([0; 64]),
             };
             let signed = head.signed_bytes(&room, &payload);

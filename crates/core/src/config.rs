@@ -112,8 +112,13 @@ pub struct Config {
     /// Bytes that may wait in the node for a link; more are dropped, and reliable messages are
     /// sent again later. Default 4 MiB: guess.
     pub link_queue: usize,
-    /// Broadcasts of one sender that are kept to fill others' gaps, and that may wait behind a
-    /// gap. Default 256: guess.
+    /// The least time between two frames of own broadcasts, unless a frame is full: what is sent in
+    /// between goes together, under one signature. Default 2 ms: verifying 500 signatures a second
+    /// takes 2 percent of a core.
+    pub broadcast_delay: Duration,
+    /// Frames of broadcasts of one sender that are kept to fill others' gaps, and that may wait
+    /// behind a gap. Default 4096: what one sends in [`Config::gap_give_up`] at a frame each
+    /// 2 ms, and more.
     pub broadcast_cache: usize,
     /// Bytes of others' broadcasts that wait behind gaps or are kept to fill them, and as many of
     /// reliable messages that wait; more are dropped. Default 32 MiB: guess.
@@ -230,7 +235,8 @@ impl Default for Config {
             ack_delay: Duration::from_millis(2),
             link_window: 1 << 20,
             link_queue: 4 << 20,
-            broadcast_cache: 256,
+            broadcast_delay: Duration::from_millis(2),
+            broadcast_cache: 4096,
             held_bytes: 32 << 20,
             gap_timeout: Duration::from_millis(100),
             gap_give_up: Duration::from_secs(5),

@@ -221,6 +221,7 @@ fn broadcast(scene: &Scene, identity: &Identity, sequence: u64, payload: &[u8]) 
         origin: Place::of(&scene.room(), identity.node_id()),
         incarnation: Incarnation(1),
         sequence,
+        count: 1,
         signature: Signature::from_bytes([0; 64]),
     };
     let signed = head.signed_bytes(&scene.room(), payload);

@@ -1,8 +1,9 @@
 //! Broadcast: flooding with de-duplication, in order per sender, gaps fetched.
 //!
-//! Everybody passes a broadcast on once, over all links but the one it came from; in a mesh or star
-//! over those that lead to somebody who would not have it otherwise. Links are ordered, so what arrives first arrives in order, except after a link was lost or is new: then
-//! later ones wait for the missing, which a neighbour is asked for.
+//! Everybody passes a broadcast on once, to those who would not have it otherwise (see
+//! [`Overlay::passes_on`](crate::overlay::Overlay::passes_on)). Links are ordered, so what arrives
+//! first arrives in order, except after a link was lost or is new: then later ones wait for the
+//! missing, which a neighbour is asked for.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -10,12 +11,13 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::batch::{self, Batch};
 use super::{
     Channel, Class, CommandId, Event, InputError, LinkId, MAX_SEQUENCE, Message, Node, TimerKind,
 };
 use crate::identity::{Incarnation, NodeId, Purpose};
 use crate::time::Timestamp;
-use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Heard, Hops};
+use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Heard, Hops, WireError};
 
 /// How long whoever hears of a sender for the first time waits for what was overtaken: longer
 /// than a broadcast takes over the slowest of its ways.
@@ -30,17 +32,35 @@ struct Stream {
     incarnation: Incarnation,
     /// The next one to be given to the application.
     next: u64,
-    early: BTreeMap<u64, (Bytes, u16)>,
+    /// Frames that are to be given to it, by the number of their first message.
+    early: BTreeMap<u64, Early>,
     /// Heard for the first time in the middle of the stream: until when earlier ones are waited
     /// for that were overtaken. Whoever has come late has missed them, and begins here.
     beginning: Option<Timestamp>,
     /// Since when something has been missing.
     gap_since: Option<Timestamp>,
-    /// The last ones, to fill others' gaps, and when they came.
-    recent: VecDeque<(u64, Timestamp, FrameBuf)>,
+    /// The last ones, to fill others' gaps.
+    recent: VecDeque<Recent>,
     /// Bytes that are held, early or recent.
     bytes: usize,
     heard: Timestamp,
+}
+
+/// A frame whose messages wait for those before them.
+#[derive(Debug)]
+struct Early {
+    count: u16,
+    payload: Bytes,
+    hops: u16,
+}
+
+/// A frame that others may ask for.
+#[derive(Debug)]
+struct Recent {
+    first: u64,
+    last: u64,
+    came: Timestamp,
+    frame: FrameBuf,
 }
 
 impl Stream {
@@ -58,37 +78,42 @@ impl Stream {
         }
     }
 
-    fn keep(&mut self, now: Timestamp, sequence: u64, frame: FrameBuf, most: usize) {
-        if self.recent.len() >= most
-            && let Some((.., oldest)) = self.recent.pop_front()
-        {
-            self.bytes -= oldest.size();
+    fn keep(&mut self, recent: Recent, most: usize) {
+        if self.recent.len() >= most {
+            self.forget_oldest();
         }
-        self.bytes += frame.size();
-        self.recent.push_back((sequence, now, frame));
-        self.heard = now;
+        self.bytes += recent.frame.size();
+        self.heard = recent.came;
+        self.recent.push_back(recent);
     }
 
-    fn hold(&mut self, sequence: u64, payload: Bytes, hops: u16) {
-        self.bytes += payload.len();
-        self.early.insert(sequence, (payload, hops));
+    fn hold(&mut self, sequence: u64, early: Early) {
+        self.bytes += early.payload.len();
+        self.early.insert(sequence, early);
     }
 
-    /// Forgets what it has for others, and gives the bytes.
-    fn forget_recent(&mut self) -> usize {
-        let recent = core::mem::take(&mut self.recent);
-        let bytes = recent.iter().map(|(.., frame)| frame.size()).sum();
-        self.bytes -= bytes;
-        bytes
+    /// Forgets the oldest frame that it has for others; `false` if there is none.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(oldest) = self.recent.pop_front() else {
+            return false;
+        };
+        self.bytes -= oldest.frame.size();
+        true
     }
 
-    /// Takes what is no longer early.
-    fn ready(&mut self) -> Vec<(u64, (Bytes, u16))> {
+    /// Takes what is no longer early, with the number of each frame's first message.
+    fn ready(&mut self) -> Vec<(u64, Early)> {
         let mut ready = Vec::new();
-        while let Some(message) = self.early.remove(&self.next) {
-            self.bytes -= message.0.len();
-            ready.push((self.next, message));
-            self.next += 1;
+        while let Some(first) = self.early.first_entry()
+            && *first.key() <= self.next
+        {
+            let (sequence, early) = first.remove_entry();
+            self.bytes -= early.payload.len();
+            // One that begins earlier overlaps with another: its sender contradicts itself.
+            if sequence == self.next {
+                self.next += u64::from(early.count);
+                ready.push((sequence, early));
+            }
         }
         ready
     }
@@ -96,7 +121,10 @@ impl Stream {
 
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts {
+    /// The number of the last own message.
     sequence: u64,
+    /// Own messages that have not been sent yet.
+    batch: Batch,
     streams: BTreeMap<NodeId, Stream>,
     /// Bytes that all of them hold.
     held: usize,
@@ -142,12 +170,16 @@ impl Broadcasts {
     /// no more than `most` bytes are held, if that is enough.
     fn make_room(&mut self, most: usize) {
         while self.held > most {
-            let has_recent = |(_, stream): &(&NodeId, &mut Stream)| !stream.recent.is_empty();
-            let streams = self.streams.iter_mut().filter(has_recent);
-            let Some((_, oldest)) = streams.min_by_key(|(_, stream)| stream.heard) else {
+            let has_recent = |(_, stream): &(&NodeId, &Stream)| !stream.recent.is_empty();
+            let streams = self.streams.iter().filter(has_recent);
+            let Some((&origin, _)) = streams.min_by_key(|(_, stream)| stream.heard) else {
                 return;
             };
-            self.held -= oldest.forget_recent();
+            let excess = self.held - most;
+            self.with(origin, |stream| {
+                let enough = stream.bytes.saturating_sub(excess);
+                while stream.bytes > enough && stream.forget_oldest() {}
+            });
         }
     }
 }
@@ -171,17 +203,49 @@ impl Broadcasts {
 }
 
 impl Node {
-    pub(super) fn broadcast(&mut self, id: CommandId, payload: Bytes) -> Result<(), InputError> {
+    pub(super) fn broadcast(
+        &mut self,
+        now: Timestamp,
+        id: CommandId,
+        payload: Bytes,
+    ) -> Result<(), InputError> {
         Self::check_payload(&payload)?;
         if !self.overlay.is_member() {
             return Err(InputError::NotJoined);
         }
-        self.broadcasts.sequence += 1;
+        // The rest of the queues is for what is passed on.
+        let most = self.config.link_queue / 4;
+        if self.links.open().any(|link| link.is_behind(most)) {
+            return Err(InputError::Full);
+        }
+        if self.broadcasts.batch.is_full_for(&payload) {
+            self.send_broadcasts(now);
+        }
+        let delay = self.config.broadcast_delay;
+        let due = self.broadcasts.batch.push(payload, now, delay);
+        self.event(Event::Sent { id });
+        if due <= now {
+            self.send_broadcasts(now);
+        } else {
+            self.timers.set_by(TimerKind::Broadcast, due);
+        }
+        Ok(())
+    }
+
+    /// Sends the own broadcasts that wait for others to go with.
+    pub(super) fn send_broadcasts(&mut self, now: Timestamp) {
+        self.timers.cancel(TimerKind::Broadcast);
+        let Some((count, payload)) = self.broadcasts.batch.take(now) else {
+            return;
+        };
+        let first = self.broadcasts.sequence + 1;
+        self.broadcasts.sequence += u64::from(count);
         let mut head = Broadcast {
             hops: Hops::new(0),
             origin: self.me,
             incarnation: self.incarnation,
-            sequence: self.broadcasts.sequence,
+            sequence: first,
+            count,
             signature: crate::identity::Signature::from_bytes([0; 64]),
         };
         let signed = head.signed_bytes(&self.room, &payload);
@@ -192,15 +256,16 @@ impl Node {
         };
         let frame = self.prepare(frame.into());
         self.flood(Channel::Messages, &frame, None);
-        let now = self.now;
-        let (me, incarnation, sequence) = (self.me.id, self.incarnation, self.broadcasts.sequence);
-        let most = self.config.broadcast_cache;
-        self.broadcasts.open(now, me, incarnation, 1);
-        self.broadcasts
-            .with(me, |stream| stream.keep(now, sequence, frame, most));
+        let recent = Recent {
+            first,
+            last: self.broadcasts.sequence,
+            came: now,
+            frame,
+        };
+        let (me, most) = (self.me.id, self.config.broadcast_cache);
+        self.broadcasts.open(now, me, self.incarnation, 1);
+        self.broadcasts.with(me, |stream| stream.keep(recent, most));
         self.broadcasts.make_room(self.config.held_bytes);
-        self.event(Event::Sent { id });
-        Ok(())
     }
 
     /// Encodes a frame once that goes over several links.
@@ -244,6 +309,7 @@ impl Node {
         buffer: FrameBuf,
     ) -> Result<(), InputError> {
         let (origin, sequence) = (broadcast.origin.id, broadcast.sequence);
+        let count = broadcast.count;
         let is_mine = origin == self.me.id;
         let last_own = (self.incarnation, self.broadcasts.sequence);
         let is_new = if is_mine {
@@ -254,6 +320,9 @@ impl Node {
         if sequence > MAX_SEQUENCE || !is_new {
             self.counters.repeats += 1;
             return Ok(());
+        }
+        if batch::messages(count, payload.clone()).is_none() {
+            return Err(self.on_bad_frame(now, from_link, &WireError::Malformed));
         }
         let signed = broadcast.signed_bytes(&self.room, &payload);
         if !origin.verify(Purpose::Broadcast, &signed, &broadcast.signature) {
@@ -278,8 +347,19 @@ impl Node {
         let broadcasts = &mut self.broadcasts;
         broadcasts.open(now, origin, broadcast.incarnation, sequence);
         broadcasts.with(origin, |stream| {
-            stream.keep(now, sequence, frame, most);
-            stream.hold(sequence, payload, hops);
+            let recent = Recent {
+                first: sequence,
+                last: sequence + u64::from(count) - 1,
+                came: now,
+                frame,
+            };
+            stream.keep(recent, most);
+            let early = Early {
+                count,
+                payload,
+                hops,
+            };
+            stream.hold(sequence, early);
         });
         broadcasts.make_room(self.config.held_bytes);
         self.deliver_broadcasts(now, origin);
@@ -342,16 +422,20 @@ impl Node {
             self.timers
                 .set_by(TimerKind::Gap, now + self.config.gap_timeout);
         }
-        for (sequence, (payload, hops)) in ready {
-            self.counters.received += 1;
-            self.event(Event::Message(Message {
-                from: origin,
-                incarnation,
-                class: Class::Broadcast,
-                sequence,
-                hops,
-                payload,
-            }));
+        for (first, early) in ready {
+            // It has been looked at when it came.
+            let messages = batch::messages(early.count, early.payload).unwrap_or_default();
+            for (sequence, payload) in (first..).zip(messages) {
+                self.counters.received += 1;
+                self.event(Event::Message(Message {
+                    from: origin,
+                    incarnation,
+                    class: Class::Broadcast,
+                    sequence,
+                    hops: early.hops,
+                    payload,
+                }));
+            }
         }
     }
 
@@ -421,8 +505,8 @@ impl Node {
         let frames: Vec<_> = stream
             .recent
             .iter()
-            .filter(|(sequence, ..)| (request.first..=request.last).contains(sequence))
-            .map(|(.., frame)| frame.clone())
+            .filter(|recent| recent.first <= request.last && recent.last >= request.first)
+            .map(|recent| recent.frame.clone())
             .collect();
         if !self.spend(now, id, frames.len()) {
             return;
@@ -454,8 +538,8 @@ impl Node {
             let late = stream
                 .recent
                 .iter()
-                .filter(|(sequence, came, _)| *sequence >= first && now.since(*came) <= within);
-            frames.extend(late.map(|(.., frame)| frame.clone()));
+                .filter(|recent| recent.last >= first && now.since(recent.came) <= within);
+            frames.extend(late.map(|recent| recent.frame.clone()));
         }
         frames
     }

@@ -1,6 +1,6 @@
 //! Catching up with broadcasts, where not everybody passes everything on.
 //!
-//! In a mesh or star a broadcast is not passed on to a member that is said to have it already (see
+//! A broadcast is not passed on to a member that is said to have it already (see
 //! [`Overlay::passes_on`](crate::overlay::Overlay::passes_on)). That is wrong while a link is open
 //! at one end only, or has broken, and there may be no later broadcast whose number shows the gap.
 //! So whoever gains or loses a link asks what it has missed since.
@@ -51,7 +51,7 @@ impl Node {
     }
 
     fn may_have_missed(&self) -> bool {
-        self.topology.wanted(&self.config).direct && self.asking.joined.is_some()
+        self.asking.joined.is_some()
     }
 
     /// By then neighbours have been told that links have changed, and pass on accordingly.

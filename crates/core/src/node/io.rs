@@ -282,7 +282,7 @@ impl fmt::Display for InputError {
             Self::TooLarge { bytes, limit } => {
                 write!(f, "the message has {bytes} bytes, and {limit} are allowed")
             }
-            Self::Full => f.write_str("too many messages to this member wait to be delivered"),
+            Self::Full => f.write_str("too many messages wait to be delivered"),
             Self::NotJoined => f.write_str("the node has not joined the ring yet"),
             Self::ToSelf => f.write_str("the receiver is this node itself"),
             Self::Ended => f.write_str("the node has left the room"),
@@ -585,6 +585,8 @@ pub enum TimerKind {
     Acknowledge,
     /// Reliable messages may have to be sent again, or are past their deadline.
     Retransmit,
+    /// Own broadcasts have waited for others long enough.
+    Broadcast,
     /// Broadcasts are missing.
     Gap,
     /// Broadcasts may be missing, and nothing would show it.

@@ -63,6 +63,11 @@ impl Link {
         self.unanswered >= 2
     }
 
+    /// Whether more than `most` bytes wait for it, and its peer can be expected to take them.
+    pub(super) fn is_behind(&self, most: usize) -> bool {
+        self.waiting_bytes > most && !self.is_suspect()
+    }
+
     pub(super) fn state(&self) -> LinkState {
         match self.phase {
             Phase::Connecting { .. } => LinkState::Connecting,

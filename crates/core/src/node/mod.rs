@@ -4,6 +4,7 @@
 //! of the ring, long links, routing, delivery, broadcast, circulation, presence, trackers. They
 //! share the state of one [`Node`], and speak to the outside only through its outputs.
 
+mod batch;
 mod broadcast;
 mod catch_up;
 mod circulate;
@@ -216,6 +217,7 @@ impl Node {
                 }
                 TimerKind::Acknowledge => self.send_acks(),
                 TimerKind::Retransmit => self.on_retransmit_timer(now),
+                TimerKind::Broadcast => self.send_broadcasts(now),
                 TimerKind::Gap => self.on_gap_timer(now),
                 TimerKind::CatchUp => self.on_catch_up_timer(now),
                 TimerKind::Circulate => self.on_circulate_timer(now),
@@ -293,10 +295,11 @@ impl Node {
                 payload,
                 deadline,
             } => self.send_reliable(now, id, to, payload, deadline),
-            Command::Broadcast { id, payload } => self.broadcast(id, payload),
+            Command::Broadcast { id, payload } => self.broadcast(now, id, payload),
             Command::Circulate { id, payload } => self.circulate(now, id, payload),
             Command::Acknowledge { from, sequence } => self.acknowledge(from, sequence),
             Command::Leave => {
+                self.send_broadcasts(now);
                 self.leave();
                 Ok(())
             }

@@ -108,22 +108,27 @@ impl<M: Member> Overlay<M> {
 
     /// Whether a broadcast of `origin` that came from `from` goes on to the neighbour `to`.
     ///
-    /// In a mesh or star it does not if `to` has told of a link to either of them: the origin has
-    /// given it to all that it has links to, and so has whoever passed it on, except to those of
-    /// whom the same is true of the one before it. So in a whole mesh nobody passes on, and in a
-    /// star the hub does, and the origin's neighbours on the ring. In other topologies it is
-    /// flooded.
+    /// It does not if `to` has told of a link to either of them: the origin has given it to all
+    /// that it has links to, and so has whoever passed it on, except to those of whom the same is
+    /// true of the one before it. So in a whole mesh nobody passes on, and in a star the hub does,
+    /// and the origin's neighbours on the ring. Where links are few and far apart, in a ring or
+    /// small world, it goes on to both neighbours on the ring even so: a link that has broken
+    /// unnoticed then costs nobody a broadcast.
     #[must_use]
     pub fn passes_on(&self, topology: Topology, origin: M, from: M, to: M) -> bool {
-        if !topology.is_direct() {
-            return to != from;
+        if to == from || to == origin {
+            return false;
+        }
+        let is_next = |list: &[M]| list.first() == Some(&to);
+        if !topology.is_direct() && (is_next(self.successors()) || is_next(self.predecessors())) {
+            return true;
         }
         let links = self
             .neighbours
             .get(to)
             .map_or(&[][..], |known| known.links());
         let has_link = |member: M| links.binary_search(&member).is_ok();
-        to != from && to != origin && !has_link(origin) && !has_link(from)
+        !has_link(origin) && !has_link(from)
     }
 
     /// The most links of all sorts.

@@ -437,6 +437,7 @@ mod tests {
                 origin: place(7),
                 incarnation: Incarnation(1),
                 sequence: 1,
+                count: 1,
                 signature,
             }),
             Head::BroadcastRequest(BroadcastRequest {

@@ -290,7 +290,7 @@ pub struct LookupReply {
     pub hops: u16,
 }
 
-/// A message to everybody, passed on by everybody once; the payload is its content.
+/// Messages to everybody, passed on by everybody once; the payload is their content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broadcast {
     /// Links crossed so far.
@@ -299,17 +299,20 @@ pub struct Broadcast {
     pub origin: Place,
     /// Its session.
     pub incarnation: Incarnation,
-    /// Its number, from 1.
+    /// The number of the first message, from 1.
     pub sequence: u64,
+    /// How many messages there are, with numbers one after the other. The payload is the content
+    /// of one; of more than one each stands behind its length, 2 bytes, big endian.
+    pub count: u16,
     /// The sender's signature over [`Broadcast::signed_bytes`].
     pub signature: Signature,
 }
 
 impl Broadcast {
-    /// The bytes that are signed: the room's id, origin, incarnation, sequence, payload.
+    /// The bytes that are signed: the room's id, origin, incarnation, sequence, count, payload.
     #[must_use]
     pub fn signed_bytes(&self, room: &RoomId, payload: &[u8]) -> Vec<u8> {
-        let head = (self.origin, self.incarnation, self.sequence);
+        let head = (self.origin, self.incarnation, self.sequence, self.count);
         signed_bytes(room, &head, payload)
     }
 }

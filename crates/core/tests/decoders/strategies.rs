@@ -235,15 +235,24 @@ fn heads() -> Vec<(u8, BoxedStrategy<Head>)> {
             id,
         },
     );
-    let broadcast = (hops(), place(), incarnation(), number(), signature()).prop_map(
-        |(hops, origin, incarnation, sequence, signature)| Broadcast {
-            hops,
-            origin,
-            incarnation,
-            sequence,
-            signature,
-        },
-    );
+    let broadcast = (
+        hops(),
+        place(),
+        incarnation(),
+        number(),
+        any::<u16>(),
+        signature(),
+    )
+        .prop_map(
+            |(hops, origin, incarnation, sequence, count, signature)| Broadcast {
+                hops,
+                origin,
+                incarnation,
+                sequence,
+                count,
+                signature,
+            },
+        );
     let request =
         (id(), incarnation(), number(), number()).prop_map(|(origin, incarnation, first, last)| {
             BroadcastRequest {
