@@ -77,7 +77,8 @@ fn wrong_usage_is_exit_code_2() {
         &["tracker", "--tls-cert", "cert.pem"],
         &["topology", "--room", "x"],
         &["bench"],
-        &["bench", "broadcast"],
+        &["bench", "broadcast", "--kill", "101%"],
+        &["bench", "broadcast", "--nodes", "4", "--kill", "3"],
         &["demo", "--nodes", "0"],
         &["demo", "--nodes", "2", "--kill", "2"],
         &["demo", "--nodes", "1", "--kill", "0"],
@@ -403,6 +404,45 @@ fn the_demo_ends_with_its_figures() {
         "hop_us_p99",
     ] {
         assert!(demo[field].is_number(), "{field}");
+    }
+}
+
+#[test]
+fn a_demo_in_one_process_is_a_ring_like_any_other() {
+    let directory = directory();
+    let output = circlet(
+        directory.path(),
+        &[
+            "demo",
+            "--json",
+            "--in-process",
+            "--nodes=24",
+            "--messages=200",
+            "--idle=1",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let last: Value = serde_json::from_str(lines(&output.stdout).last().unwrap()).unwrap();
+    let demo = &last["demo"];
+    for (field, value) in [
+        ("nodes", json!(24)),
+        ("in_process", json!(true)),
+        ("messages", json!(200)),
+        ("delivered", json!(200)),
+        ("lost", json!(0)),
+        ("duplicated", json!(0)),
+        ("disordered", json!(0)),
+        ("killed", json!(1)),
+    ] {
+        assert_eq!(demo[field], value, "{field}: {demo}");
+    }
+    assert!(demo["forwarded_share"].as_f64().unwrap() > 0.0, "{demo}");
+    let idle = &demo["idle"];
+    assert_eq!(idle["seconds"], 1.0, "{demo}");
+    // On average everybody has links on both sides; two neighbours share one.
+    assert!(idle["links"].as_f64().unwrap() >= 2.0, "{demo}");
+    for field in ["resident_mb", "cpu_percent"] {
+        assert!(idle[field].as_f64().unwrap() > 0.0, "{field}: {demo}");
     }
 }
 

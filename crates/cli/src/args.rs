@@ -77,6 +77,14 @@ pub struct DemoArgs {
     /// Members of the ring, each a process.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = in_range(1, 200))]
     pub nodes: usize,
+    /// All members in one process. One that is killed is dropped there, so that its connections
+    /// are closed at once.
+    #[arg(long)]
+    pub in_process: bool,
+    /// Leave the ring alone for so many seconds, and report the memory and CPU time that an idle
+    /// member takes [default: 0; with --in-process 5].
+    #[arg(long, value_name = "SECONDS", value_parser = in_range(0, 3600))]
+    pub idle: Option<usize>,
     /// Reliable messages between random pairs of members that live to the end.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = in_range(0, 1_000_000))]
     pub messages: usize,
@@ -260,13 +268,14 @@ pub struct SimulateArgs {
     after_help = "Example: circlet bench relay --size 16240 --seconds 5\n\n\
     Links and relays run in this process over real WebRTC on loopback. The time per hop is that of \
     messages sent one at a time, from send to receive, divided by the links crossed. A tracker is a \
-    process of its own, and so is the bare relay that it is compared with; its clients are in this one."
+    process of its own, and so is the bare relay that it is compared with; its clients are in this one. \
+    Of a broadcast each member is a process."
 )]
 pub struct BenchArgs {
     /// What to measure.
     #[arg(value_enum)]
     pub what: BenchKind,
-    /// Bytes of one message [default: 16240; of a session description: 1500].
+    /// Bytes of one message [default: 16240; of a session description: 1500; of a broadcast: 200].
     #[arg(long, value_name = "BYTES", value_parser = in_range(16, 61_440))]
     pub size: Option<usize>,
     /// How long each part is measured.
@@ -275,6 +284,51 @@ pub struct BenchArgs {
     /// Of a tracker: its clients [default: 4000, fewer if the system allows fewer open files].
     #[arg(long, value_name = "N", value_parser = in_range(64, 1_000_000))]
     pub clients: Option<usize>,
+    #[command(flatten)]
+    pub broadcast: BroadcastArgs,
+}
+
+/// Flags of `circlet bench broadcast`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BroadcastArgs {
+    /// Of a broadcast: members, each a process.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = in_range(2, 200))]
+    pub nodes: usize,
+    /// Of a broadcast: messages in all.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = in_range(1, 1_000_000))]
+    pub messages: usize,
+    /// Of a broadcast: messages a second in all [default: as many as go].
+    #[arg(long, value_name = "N", value_parser = in_range(1, 1_000_000))]
+    pub rate: Option<usize>,
+    /// Of a broadcast: all members send, and not just one.
+    #[arg(long)]
+    pub from_all: bool,
+    /// Of a broadcast: members killed (SIGKILL) when half of the messages are sent, by number or
+    /// as a part of all (30%).
+    #[arg(long, value_name = "N|P%", default_value = "0", value_parser = share)]
+    pub kill: Share,
+    #[command(flatten)]
+    pub topology: TopologyFlag,
+}
+
+/// How many of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// So many.
+    Number(usize),
+    /// So much of a hundred.
+    Percent(usize),
+}
+
+impl Share {
+    /// How many of `all` that is, rounded.
+    #[must_use]
+    pub const fn of(self, all: usize) -> usize {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(percent) => (all * percent + 50) / 100,
+        }
+    }
 }
 
 /// What `circlet bench` measures.
@@ -284,11 +338,16 @@ pub enum BenchKind {
     Link,
     /// Messages that one member passes on.
     Relay,
+    /// Messages to all members.
+    Broadcast,
     /// Joins, signals and idle clients of a tracker.
     Tracker,
     /// Serves what `tracker` is compared with.
     #[value(hide = true)]
     BareRelay,
+    /// Is one member of `broadcast`.
+    #[value(hide = true)]
+    BroadcastMember,
 }
 
 impl BenchKind {
@@ -298,8 +357,10 @@ impl BenchKind {
         match self {
             Self::Link => "link",
             Self::Relay => "relay",
+            Self::Broadcast => "broadcast",
             Self::Tracker => "tracker",
             Self::BareRelay => "bare-relay",
+            Self::BroadcastMember => "broadcast-member",
         }
     }
 }
@@ -336,6 +397,18 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
         (first < end).then_some(first..end)
     });
     range.ok_or_else(|| "seeds are two numbers A..B, A smaller than B".to_owned())
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent
+            .parse()
+            .ok()
+            .filter(|p| *p <= 100)
+            .map(Share::Percent),
+        None => text.parse().ok().map(Share::Number),
+    };
+    share.ok_or_else(|| "a number, or a part of all such as 30%".to_owned())
 }
 
 fn in_range(least: u64, most: u64) -> RangedU64ValueParser<usize> {

@@ -7,6 +7,7 @@ mod demo;
 mod descriptors;
 mod failure;
 mod identity;
+mod local;
 mod logging;
 mod node;
 mod output;
@@ -46,7 +47,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Identity(args) => identity::run(args, json),
         Command::Topology(args) => topology::run(&args, json),
         Command::Simulate(args) => simulate::run(&args, json),
-        Command::Bench(args) => runtime.block_on(bench::run(args, json)),
+        Command::Bench(args) => runtime.block_on(bench::run(args, json, verbose)),
     };
     // A read or write that is still blocked must not hold up the end.
     runtime.shutdown_background();

@@ -60,6 +60,17 @@ impl Output {
         Ok(Self { sender, finished })
     }
 
+    /// Gives each line, with its end, to whoever reads the other half.
+    pub fn channel() -> (Self, Lines) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let (done, finished) = oneshot::channel();
+        let lines = Lines {
+            receiver,
+            _done: done,
+        };
+        (Self { sender, finished }, lines)
+    }
+
     /// Waits until one more line has room. May be dropped while it waits.
     pub async fn room(&self) -> Result<Room<'_>, Closed> {
         self.sender.reserve().await.map(Room).map_err(|_| Closed)
@@ -74,6 +85,20 @@ impl Output {
     pub async fn finish(self, patience: Duration) {
         drop(self.sender);
         let _ = tokio::time::timeout(patience, self.finished).await;
+    }
+}
+
+/// The lines of [`Output::channel`].
+pub struct Lines {
+    receiver: mpsc::Receiver<String>,
+    /// Says by its end that all is read.
+    _done: oneshot::Sender<()>,
+}
+
+impl Lines {
+    /// The next line; `None` after the last.
+    pub async fn next(&mut self) -> Option<String> {
+        self.receiver.recv().await
     }
 }
 

@@ -12,6 +12,11 @@ pub fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
+/// `value` with two digits after the point, for JSON.
+pub fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
 /// Digits in groups of three.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();

@@ -1,5 +1,6 @@
 //! `circlet bench`: what messages cost on this machine.
 
+mod broadcast;
 mod meter;
 mod overlay;
 mod plain;
@@ -45,10 +46,12 @@ struct Figures {
 }
 
 /// Measures, prints a table, and the figures as one JSON object in the last line.
-pub async fn run(args: BenchArgs, json: bool) -> Result<(), Failure> {
+pub async fn run(args: BenchArgs, json: bool, verbose: u8) -> Result<(), Failure> {
     let links: u16 = match args.what {
         BenchKind::Link => 1,
         BenchKind::Relay => 2,
+        BenchKind::Broadcast => return broadcast::run(args, json, verbose).await,
+        BenchKind::BroadcastMember => return broadcast::member::run().await,
         BenchKind::Tracker => return tracker::run(args, json).await,
         BenchKind::BareRelay => return tracker::bare::serve().await,
     };

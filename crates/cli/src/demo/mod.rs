@@ -1,34 +1,43 @@
 //! `circlet demo`: a ring of processes on this machine, messages, kills and repairs.
 
+mod idle;
 mod ledger;
-mod members;
-mod process;
+mod needs;
 mod report;
 
 use std::ffi::OsString;
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use circlet_core::{Config, Topology, Wanted};
+use circlet_core::{Topology, Wanted};
+use clap::Parser;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use crate::args::DemoArgs;
+use crate::args::{Args, Command, DemoArgs};
 use crate::failure::Failure;
+use crate::local::members::{self, Member};
+use crate::local::process::{Process, Told};
+use crate::local::threads::Threads;
 use crate::node::protocol::{Content, Report, Request, SendClass};
 use crate::output::print;
-use crate::statistics::grouped;
+use crate::statistics::{grouped, tenths};
+use crate::usage::Usage;
 use crate::{signals, tracker};
+use idle::Idle;
 use ledger::Ledger;
-use members::Member;
-use process::{Process, Told};
 use report::{Numbers, Outcome, entry, ring};
 
 /// Reports of the processes that may wait; beyond that they wait for the demo.
 const TOLD: usize = 4096;
+
+/// Members of one process that join at a time: more would keep each other from answering in time.
+const JOINING: usize = 16;
+
+/// Members of a ring that still fits on a screen.
+const MOST_DRAWN: usize = 64;
 
 /// Messages under way at a time under load.
 const WINDOW: usize = 256;
@@ -44,6 +53,9 @@ const SETTLING: Duration = Duration::from_secs(10);
 
 /// Time for which the links have to stay as few as they are wanted: some may open late.
 const CALM: Duration = Duration::from_millis(300);
+
+/// Seconds that members of one process are left alone unless told otherwise.
+const IDLE: usize = 5;
 
 /// Time that the last messages may take: the deadline of a reliable message and a little.
 const DRAINING: Duration = Duration::from_secs(40);
@@ -63,6 +75,7 @@ pub async fn run(args: DemoArgs, json: bool, verbose: u8) -> Result<(), Failure>
                 .to_owned(),
         ));
     }
+    needs::check_descriptors(&args)?;
     let tracker = tracker::start_local().await?;
     let mut demo = Demo::new(args, json, verbose, tracker.url())?;
     let outcome = tokio::select! {
@@ -86,8 +99,12 @@ struct Demo {
     /// Keys, and what the processes say on stderr; removed at the end.
     directory: TempDir,
     members: Vec<Member>,
-    told: mpsc::Receiver<Told>,
-    tell: mpsc::Sender<Told>,
+    told: mpsc::Receiver<Told<Report>>,
+    tell: mpsc::Sender<Told<Report>>,
+    /// What the members run on if they are in this process.
+    threads: Option<Threads>,
+    /// From the first start to the last.
+    started_ms: f64,
     ledger: Ledger,
     traffic: Traffic,
     rng: StdRng,
@@ -109,6 +126,9 @@ impl Demo {
         let directory = TempDir::with_prefix("circlet-demo-")
             .map_err(|error| Failure::failed(format!("no temporary directory: {error}")))?;
         let (tell, told) = mpsc::channel(TOLD);
+        let threads = args.in_process.then(Threads::start).transpose();
+        let threads = threads
+            .map_err(|error| Failure::failed(format!("the system gives no threads: {error}")))?;
         let rng = StdRng::seed_from_u64(args.seed);
         Ok(Self {
             args,
@@ -119,6 +139,8 @@ impl Demo {
             members: Vec::new(),
             told,
             tell,
+            threads,
+            started_ms: 0.0,
             ledger: Ledger::default(),
             traffic: Traffic {
                 window: 1,
@@ -130,15 +152,19 @@ impl Demo {
     }
 
     async fn play(&mut self) -> Result<(), Failure> {
+        let empty = idle::taken(&[]);
         let ring_closed_ms = self.form().await?;
         self.settle().await?;
+        let idle = self.rest(empty).await?;
         let sending = Instant::now();
         self.send_alone().await?;
         let repair_ms = self.send_and_kill().await?;
         let seconds = sending.elapsed().as_secs_f64();
 
         let figures = self.ledger.figures(|member| self.members[member].lives());
-        let numbers = Numbers::new(&self.args, ring_closed_ms, repair_ms, &figures, seconds);
+        let mut numbers = Numbers::new(&self.args, ring_closed_ms, repair_ms, &figures, seconds);
+        numbers.started_ms = tenths(self.started_ms);
+        numbers.idle = idle;
         for line in numbers.lines() {
             self.say(&line);
         }
@@ -166,7 +192,7 @@ impl Demo {
             ring_links,
             long_links,
             ..
-        } = self.wanted();
+        } = needs::wanted(&self.args);
         let others = match topology {
             Topology::Ring | Topology::SmallWorld => {
                 format!("{long_links} long link(s) of its own")
@@ -175,15 +201,26 @@ impl Demo {
             Topology::Star => "one to the hub".to_owned(),
         };
         self.say(&format!(
-            "A ring of {nodes} processes, {topology}, each with {ring_links} ring link(s) a side \
-             and {others}"
+            "A ring of {nodes} {}, {topology}, each with {ring_links} ring link(s) a side \
+             and {others}",
+            if self.args.in_process {
+                "members in this process"
+            } else {
+                "processes"
+            }
         ));
         self.say(&entry("tracker", &self.tracker));
         let start = Instant::now();
         for member in 0..nodes {
             self.start(member)?;
+            if self.args.in_process {
+                let is_calm =
+                    |demo: &Self| demo.members.iter().filter(|m| !m.joined).count() < JOINING;
+                self.drive("members did not join", CLOSING, is_calm).await?;
+            }
         }
         let started = Instant::now();
+        self.started_ms = (started - start).as_secs_f64() * 1e3;
         let text = format!("{nodes} in {}", milliseconds(started - start));
         self.say(&entry("started", &text));
         self.drive("the ring did not close", CLOSING, Self::is_closed)
@@ -198,7 +235,7 @@ impl Demo {
         let name = format!("n{}", member + 1);
         let key = self.directory.path().join(format!("{name}.pem"));
         let args = &self.args;
-        let mut arguments: Vec<OsString> = Vec::new();
+        let mut arguments: Vec<OsString> = vec!["node".into(), "--json".into()];
         let mut flag = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         flag("--room", ROOM.into());
         flag("--tracker", self.tracker.clone().into());
@@ -208,8 +245,18 @@ impl Demo {
         flag("--ring-links", args.ring_links.to_string().into());
         flag("--long-links", args.long_links.to_string().into());
         let (directory, tell) = (self.directory.path(), self.tell.clone());
-        let process = Process::start(member, arguments, directory, self.verbose, tell)
-            .map_err(|error| Failure::failed(format!("cannot start {name}: {error}")))?;
+        let process = match &mut self.threads {
+            Some(threads) => {
+                let program = OsString::from("circlet");
+                let args = Args::try_parse_from([program].into_iter().chain(arguments))?;
+                let Command::Node(args) = args.command else {
+                    return Err(Failure::failed("a member is not asked to be one"));
+                };
+                Process::within(member, args, threads.next(), tell)
+            }
+            None => Process::start(member, arguments, directory, self.verbose, tell)
+                .map_err(|error| Failure::failed(format!("cannot start {name}: {error}")))?,
+        };
         self.members.push(Member::new(name, process));
         Ok(())
     }
@@ -218,7 +265,7 @@ impl Demo {
     /// kept for some seconds; with them hardly a message would have to be forwarded.
     async fn settle(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let wanted = self.links_wanted();
+        let wanted = needs::links_wanted(&self.args);
         let is_settled = |demo: &Self| wanted.contains(&members::open_links(&demo.members));
         // Links over and above are odd, but no reason to give up.
         while start.elapsed() < SETTLING {
@@ -241,6 +288,34 @@ impl Demo {
         self.say(&entry("links", &text));
         self.draw();
         Ok(())
+    }
+
+    /// Leaves the ring alone for a while; tells what its members take then, beyond what this
+    /// process took when it was `empty`.
+    async fn rest(&mut self, empty: Option<Usage>) -> Result<Option<Idle>, Failure> {
+        let unless_told = if self.args.in_process { IDLE } else { 0 };
+        let seconds = self.args.idle.unwrap_or(unless_told);
+        if seconds == 0 {
+            return Ok(None);
+        }
+        let time = Duration::from_secs(seconds as u64);
+        let before = idle::taken(&self.members);
+        if let Ok(failed) = timeout(time, self.drive("", time * 2, |_| false)).await {
+            failed?;
+        }
+        let after = idle::taken(&self.members);
+        let links = members::open_links(&self.members);
+        // Other processes have nothing in them but the member.
+        let empty = if self.args.in_process {
+            empty
+        } else {
+            Some(Usage::default())
+        };
+        let idle = Idle::new(self.args.nodes, links, time, [empty, before, after]);
+        if let Some(idle) = &idle {
+            self.say(&entry("idle", &idle.text()));
+        }
+        Ok(idle)
     }
 
     /// A tenth of the messages, a thousand at most, one at a time: their latency is that of the
@@ -431,7 +506,7 @@ impl Demo {
         }
     }
 
-    fn on_told(&mut self, told: Told) -> Result<(), Failure> {
+    fn on_told(&mut self, told: Told<Report>) -> Result<(), Failure> {
         let Told { member, at, report } = told;
         let Some(report) = report else {
             let member = &self.members[member];
@@ -477,36 +552,14 @@ impl Demo {
         members::is_closed(&self.members)
     }
 
-    /// The links that each member wants.
-    fn wanted(&self) -> Wanted {
-        self.args.topology.topology.wanted(&Config {
-            ring_links: self.args.ring_links,
-            long_links: self.args.long_links,
-            ..Config::default()
-        })
-    }
-
-    /// How many links there are once everybody has what it wants.
-    fn links_wanted(&self) -> RangeInclusive<usize> {
-        let (nodes, wanted) = (self.args.nodes, self.wanted());
-        let each = nodes * (wanted.ring_links + wanted.long_links);
-        match self.args.topology.topology {
-            Topology::Ring | Topology::SmallWorld => 0..=each,
-            Topology::Mesh => {
-                let others = nodes - 1;
-                let most = Config::default().most_direct_links(false);
-                let least = if others <= most { others } else { 0 };
-                nodes * least / 2..=nodes * others / 2
-            }
-            Topology::Star => nodes - 1..=each + nodes - 1,
-        }
-    }
-
     fn is_quiet(&self) -> bool {
         self.traffic.sent >= self.traffic.goal && self.ledger.waiting() == 0
     }
 
     fn draw(&self) {
+        if self.args.nodes > MOST_DRAWN {
+            return;
+        }
         self.say("");
         for line in ring(&members::labels(&self.members)) {
             self.say(&line);

@@ -3,6 +3,7 @@
 use circlet_core::Topology;
 use serde::Serialize;
 
+use super::idle::Idle;
 use super::ledger::Figures;
 use crate::args::DemoArgs;
 use crate::statistics::{grouped, percentile, tenths};
@@ -34,6 +35,12 @@ pub struct Numbers {
     pub foreign: usize,
     pub messages_per_s: f64,
     pub seed: u64,
+    /// Whether all members were in one process.
+    pub in_process: bool,
+    /// From the first start to the last; members of one process are started a few at a time.
+    pub started_ms: f64,
+    /// What they took with nothing to do, if they were left alone.
+    pub idle: Option<Idle>,
 }
 
 impl Numbers {
@@ -63,6 +70,9 @@ impl Numbers {
             foreign: figures.foreign,
             messages_per_s: (figures.messages as f64 / seconds.max(1e-9)).round(),
             seed: args.seed,
+            in_process: args.in_process,
+            started_ms: 0.0,
+            idle: None,
         }
     }
 
@@ -181,6 +191,8 @@ mod tests {
     fn the_last_line_has_its_fields_in_order() {
         let args = DemoArgs {
             nodes: 8,
+            in_process: false,
+            idle: None,
             messages: 4,
             kill: 1,
             topology: crate::args::TopologyFlag {
@@ -205,7 +217,7 @@ mod tests {
         assert!(demo.is_clean());
         assert_eq!(
             serde_json::to_string(&Outcome { demo }).unwrap(),
-            r#"{"demo":{"nodes":8,"topology":"small-world","ring_closed_ms":12.3,"messages":4,"delivered":4,"lost":0,"duplicated":0,"killed":1,"repair_ms":[1000.0],"forwarded_share":0.75,"hop_us_p50":10.0,"hop_us_p99":20.0,"disordered":0,"foreign":0,"messages_per_s":2.0,"seed":7}}"#
+            r#"{"demo":{"nodes":8,"topology":"small-world","ring_closed_ms":12.3,"messages":4,"delivered":4,"lost":0,"duplicated":0,"killed":1,"repair_ms":[1000.0],"forwarded_share":0.75,"hop_us_p50":10.0,"hop_us_p99":20.0,"disordered":0,"foreign":0,"messages_per_s":2.0,"seed":7,"in_process":false,"started_ms":0.0,"idle":null}}"#
         );
         let mut broken = Numbers::new(&args, 1.0, vec![], &figures, 1.0);
         broken.lost = 1;

@@ -20,6 +20,7 @@ use super::{FINISHING, converse, say};
 use crate::args::NodeArgs;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signals;
 
 /// Messages whose outcome is not known yet; beyond that nothing more can be typed.
 const OPEN_SENDS: usize = 256;
@@ -58,6 +59,7 @@ pub async fn run(
         &output,
         |event| chat.borrow_mut().on_event(event),
         obey(&chat, &node, &output, lines),
+        signals::end(),
     )
     .await;
     output.finish(FINISHING).await;
@@ -75,6 +77,7 @@ pub async fn serve(args: &NodeArgs, node: Node, events: Events) -> Result<(), Fa
         &output,
         |event| chat.on_event(event),
         std::future::pending(),
+        signals::end(),
     )
     .await;
     output.finish(FINISHING).await;

@@ -14,14 +14,28 @@ use super::{FINISHING, converse, say};
 use crate::args::NodeArgs;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signals;
 
 /// Sends whose outcome is not told yet; beyond that commands wait.
 const OPEN_SENDS: u32 = 16_384;
 
 /// Runs until the node has ended, stdin has, or a signal comes.
 pub async fn run(args: &NodeArgs, node: Node, events: Events) -> Result<(), Failure> {
-    let output = Arc::new(Output::stdout().map_err(Failure::failed)?);
+    let output = Output::stdout().map_err(Failure::failed)?;
     let lines = input::stdin().map_err(Failure::failed)?;
+    serve(args, node, events, output, lines, signals::end()).await
+}
+
+/// Runs until the node has ended, `lines` have, or it is told to `stop`.
+pub async fn serve(
+    args: &NodeArgs,
+    node: Node,
+    events: Events,
+    output: Output,
+    lines: mpsc::Receiver<Line>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let output = Arc::new(output);
     let ready = Report::Ready {
         node: node.id(),
         position: node.position().to_string(),
@@ -36,7 +50,7 @@ pub async fn run(args: &NodeArgs, node: Node, events: Events) -> Result<(), Fail
         open: Arc::new(Semaphore::new(OPEN_SENDS as usize)),
     };
     let line = |event| report(event, &trackers).map(|report| report.to_line());
-    let outcome = converse(&node, events, &output, line, commands.obey(lines)).await;
+    let outcome = converse(&node, events, &output, line, commands.obey(lines), stop).await;
     commands.finish().await;
     drop(commands);
     if let Some(output) = Arc::into_inner(output) {

@@ -1,8 +1,8 @@
 //! `circlet node`: a member of a room, for people or for scripts.
 
 mod chat;
-mod input;
-mod json;
+pub mod input;
+pub mod json;
 pub mod protocol;
 
 use std::future::Future;
@@ -11,13 +11,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use circlet_core::node::Event;
-use circlet_node::{Config, Events, Node, NodeEvent, StartError};
+use circlet_node::{Config, Events, Node, NodeBuilder, NodeEvent, StartError};
 use tokio::time::timeout;
 
 use crate::args::NodeArgs;
 use crate::failure::Failure;
 use crate::output::{Output, complain};
-use crate::signals;
 
 /// Time to leave the room: the node takes 2 s at most, and its last events have to be told.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -27,7 +26,8 @@ const FINISHING: Duration = Duration::from_secs(1);
 
 /// Runs the node until it ends or is told to.
 pub async fn run(args: NodeArgs, json: bool) -> Result<(), Failure> {
-    let (node, events) = start(&args, json).await?;
+    let started = builder(&args, json).start().await;
+    let (node, events) = started.map_err(cannot_start)?;
     if args.tracker.is_empty() {
         complain("no tracker is named, so this is a ring of one; name one with --tracker URL");
     }
@@ -40,7 +40,8 @@ pub async fn run(args: NodeArgs, json: bool) -> Result<(), Failure> {
     }
 }
 
-async fn start(args: &NodeArgs, json: bool) -> Result<(Node, Events), Failure> {
+/// A node as the flags say.
+pub fn builder(args: &NodeArgs, json: bool) -> NodeBuilder {
     let config = Config {
         ring_links: args.ring_links,
         long_links: args.long_links,
@@ -68,13 +69,18 @@ async fn start(args: &NodeArgs, json: bool) -> Result<(Node, Events), Failure> {
     if let Some(path) = &args.identity.identity {
         builder = builder.identity_file(path);
     }
-    builder.start().await.map_err(|error| match error {
+    builder
+}
+
+/// What to say if it does not start.
+pub fn cannot_start(error: StartError) -> Failure {
+    match error {
         StartError::Identity(_)
         | StartError::Random(_)
         | StartError::Thread(_)
         | StartError::Died => Failure::failed(error),
         error => Failure::Usage(error.to_string()),
-    })
+    }
 }
 
 /// How a node ended.
@@ -88,8 +94,8 @@ enum Ending {
     Refused(String),
 }
 
-/// Tells the node's events and does what is asked of it, until it has ended, `asked` ends,
-/// nobody reads any longer or a signal comes; then it leaves.
+/// Tells the node's events and does what is asked of it, until it has ended, `asked` or `stop`
+/// ends or nobody reads any longer; then it leaves.
 ///
 /// `line` makes the line of an event, if it is worth one.
 async fn converse(
@@ -98,13 +104,14 @@ async fn converse(
     output: &Output,
     line: impl FnMut(NodeEvent) -> Option<String>,
     asked: impl Future<Output = ()>,
+    stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let mut told = pin!(tell(events, output, line));
     let ending = tokio::select! {
         ending = &mut told => Some(ending),
         () = asked => None,
         () = output.closed() => None,
-        () = signals::end() => None,
+        () = stop => None,
     };
     let ending = match ending {
         Some(ending) => ending,

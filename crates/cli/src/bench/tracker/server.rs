@@ -1,18 +1,15 @@
 //! The process under measurement.
 
+use std::env;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
-use std::{env, fs};
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
-
-/// Clock ticks of `/proc/PID/stat` per second: USER_HZ, the same on every Linux.
-const TICKS: u64 = 100;
+use crate::usage::{Usage, usage_of};
 
 /// A server in a process of its own; dropping it kills it.
 pub struct Server {
@@ -20,14 +17,6 @@ pub struct Server {
     _child: Child,
     id: u32,
     addr: SocketAddr,
-}
-
-/// What a process has taken so far.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    pub cpu: Duration,
-    /// Resident bytes.
-    pub memory: u64,
 }
 
 /// The part that matters of the first line that it prints.
@@ -90,50 +79,10 @@ impl Server {
 
     /// What it has taken so far.
     pub fn usage(&self) -> Result<Usage, Failure> {
-        let read = |file| fs::read_to_string(format!("/proc/{}/{file}", self.id)).ok();
-        let usage = || {
-            let (stat, status) = (read("stat")?, read("status")?);
-            Some(Usage {
-                cpu: cpu(&stat)?,
-                memory: memory(&status)?,
-            })
-        };
-        usage().ok_or_else(|| {
+        usage_of(self.id).ok_or_else(|| {
             Failure::failed(
                 "cannot read what the server takes: this needs Linux, and that it lives",
             )
         })
-    }
-}
-
-/// User and system time of all threads (proc(5)).
-fn cpu(stat: &str) -> Option<Duration> {
-    // The name, in parentheses, may contain anything.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let ticks = ticks()? + ticks()?;
-    Some(Duration::from_millis(ticks * 1000 / TICKS))
-}
-
-fn memory(status: &str) -> Option<u64> {
-    let mut lines = status.lines();
-    let value = lines.find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn usage_is_read_from_proc() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 9 1 2";
-        assert_eq!(cpu(stat), Some(Duration::from_secs(2)));
-        assert_eq!(cpu(""), None);
-        let status = "Name:\tx\nVmHWM:\t  99 kB\nVmRSS:\t    12 kB\n";
-        assert_eq!(memory(status), Some(12 * 1024));
-        assert_eq!(memory("Name:\tx\n"), None);
     }
 }

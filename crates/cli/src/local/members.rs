@@ -1,4 +1,4 @@
-//! The demo's members, as they tell of themselves.
+//! Members of a ring on this machine, as they tell of themselves.
 
 use circlet_core::identity::NodeId;
 use circlet_core::wire::LinkState;
@@ -14,6 +14,8 @@ pub struct Member {
     /// Its id, and its position in hexadecimal, once it is ready.
     pub place: Option<(NodeId, String)>,
     pub neighbours: Option<NeighbourReport>,
+    /// Whether it has found its place on the ring.
+    pub joined: bool,
     /// Messages that it has passed on, once it was asked.
     pub forwarded: Option<u64>,
 }
@@ -25,6 +27,7 @@ impl Member {
             process: Some(process),
             place: None,
             neighbours: None,
+            joined: false,
             forwarded: None,
         }
     }
@@ -42,6 +45,7 @@ impl Member {
                 predecessor,
                 ..
             } => {
+                self.joined = true;
                 let neighbours = self.neighbours.get_or_insert_default();
                 neighbours.successor = successor;
                 neighbours.predecessor = predecessor;
