@@ -1,13 +1,15 @@
 //! Failure detection: heartbeats, probes, and what follows from a death.
 //!
 //! Any frame is a sign of life. After [`Config::heartbeat`](crate::Config::heartbeat) of silence
-//! the peer is pinged; if it does not answer within two probe intervals it is probed, and after
+//! the peer is pinged, by the one that has offered the link; the other one would do so half a probe
+//! interval later, so that one ping and its answer are all there is to a silent link. If the peer
+//! does not answer within two probe intervals it is probed, and after
 //! [`Config::probes`](crate::Config::probes) of those without an answer it is dead. Nobody is
 //! dead on the word of others: that only brings the first probe forward.
 
 use core::time::Duration;
 
-use super::{Channel, InputError, LinkId, Node, TimerKind};
+use super::{Channel, InputError, LinkId, Node, Role, TimerKind};
 use crate::identity::{Incarnation, NodeId};
 use crate::ring::Place;
 use crate::time::Timestamp;
@@ -46,7 +48,11 @@ impl Node {
             return;
         };
         // The timer is not moved with every frame; it finds out when it fires.
-        let due = link.heard + heartbeat;
+        let turn = match link.role {
+            Role::Offerer => Duration::ZERO,
+            Role::Answerer => interval / 2,
+        };
+        let due = link.heard + heartbeat + turn;
         if link.unanswered == 0 && now < due {
             let is_measured = now.since(link.measured) < MEASURE_INTERVAL;
             self.timers.set(TimerKind::Heartbeat(id), due);
