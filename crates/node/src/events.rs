@@ -197,8 +197,8 @@ impl EventSender {
         }
     }
 
-    /// Tells the application that there may be events, if it waits for some. Once after many of
-    /// them: waking it on another thread takes longer than all else that is done for a message.
+    /// Tells the application that there are events, if it waits for some. Once after many of them:
+    /// waking another thread is a system call.
     pub(crate) fn wake_reader(&self) {
         let mut state = self.queue.lock();
         if state.events.is_empty() {

@@ -17,8 +17,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{MAX_FRAME, WireError};
 
 /// The bytes of a data-channel message that fit one packet. A whole number of them lets a stack
-/// send runs of packets of one size at once, which takes half the time (measured; see
-/// `docs/PERFORMANCE.md`).
+/// send runs of packets of one size at once, which saves half of the time that they take (measured;
+/// see `docs/PERFORMANCE.md`).
 pub const PACKET: usize = 1160;
 
 /// The largest record, in bytes: 56 packets. Every WebRTC implementation takes messages of 64 KiB.
