@@ -169,22 +169,21 @@ impl<M: Member> Overlay<M> {
             }
         }
         let hoped_for = list.len();
-        list.extend(
-            self.quarantine
-                .unreachable(cx.now)
-                .filter(|member| *member != me && is_nearer(*member) && self.is_seen(*member)),
-        );
+        // Past the end of what is known there may be others: nobody is skipped for the sake of a
+        // link. Those who were kept go on from there once they are connected (Zave's placeholder).
+        let is_beyond = |member: M| {
+            let last = self.list(side).last();
+            hoped_for > 0
+                && last.is_some_and(|last| side.order(me, *last, member) == Ordering::Less)
+        };
+        list.extend(self.quarantine.unreachable(cx.now).filter(|member| {
+            *member != me && is_nearer(*member) && !is_beyond(*member) && self.is_seen(*member)
+        }));
         if list.len() > hoped_for {
             list.sort_by(|a, b| side.order(me, *a, *b));
             list.dedup();
         }
-        // Past the end of what is known there may be others: nobody is skipped for the sake of a
-        // link. Those who were kept go on from there once they are connected (Zave's placeholder).
-        let is_beyond = |(nearest, _): &(M, &Neighbour<M>)| {
-            let last = self.list(side).last();
-            hoped_for > 0 && last.is_some_and(|last| is_nearer(*last) && last != nearest)
-        };
-        if let Some((nearest, known)) = nearest.filter(|nearest| !is_beyond(nearest)) {
+        if let Some((nearest, known)) = nearest.filter(|(nearest, _)| !is_beyond(*nearest)) {
             list.push(nearest);
             for &member in known.table().map_or(&[][..], |table| side.list(table)) {
                 let follows = list
