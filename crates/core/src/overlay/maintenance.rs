@@ -378,8 +378,9 @@ impl<M: Member> Overlay<M> {
         let mut successors: Vec<_> = reply
             .successors
             .iter()
-            // An earlier session of this member may be among them still.
-            .filter(|member| **member != me)
+            // An earlier session of this member may be among them still, and before it those whom
+            // it could not reach.
+            .filter(|member| **member != me && !member.is_between(from, me))
             .take(cx.config.list_len)
             .copied()
             .collect();

@@ -30,6 +30,8 @@ mod quarantine;
 mod routing;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wishes;
 
 use alloc::sync::Arc;

@@ -286,22 +286,11 @@ fn nearest_of<M: Member>(members: &[M], target: Position, skip: impl Fn(M) -> bo
 mod tests {
     use alloc::sync::Arc;
 
-    use rand::SeedableRng;
-    use rand::rngs::Xoshiro256PlusPlus;
-
+    use super::super::tests::{Spot, rng};
     use super::super::{Standing, Table};
     use super::*;
     use crate::time::Timestamp;
     use crate::wire::Want;
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    struct Spot(u8);
-
-    impl Member for Spot {
-        fn position(self) -> Position {
-            Position(u64::from(self.0) << 56)
-        }
-    }
 
     /// Member 10, with a link to each of `neighbours`, which have the links named.
     fn ten(neighbours: &[(u8, &[u8])]) -> Overlay<Spot> {
@@ -316,7 +305,7 @@ mod tests {
         let own = neighbours.iter().map(|(member, _)| *member);
         Overlay::resume(
             Spot(10),
-            Xoshiro256PlusPlus::seed_from_u64(1),
+            rng(),
             table(spots(&own.collect::<Vec<_>>())),
             neighbours.iter().map(|(member, links)| Standing {
                 member: Spot(*member),

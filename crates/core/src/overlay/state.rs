@@ -88,28 +88,16 @@ mod tests {
 
     use std::hash::DefaultHasher;
 
-    use rand::SeedableRng;
-    use rand::rngs::Xoshiro256PlusPlus;
-
+    use super::super::tests::{Spot, rng};
     use super::*;
     use crate::config::Config;
-    use crate::ring::Position;
     use crate::time::Timestamp;
     use crate::topology::Topology;
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    struct Spot(u8);
-
-    impl Member for Spot {
-        fn position(self) -> Position {
-            Position(u64::from(self.0) << 56)
-        }
-    }
 
     /// Founds a ring at a time, is told of somebody then, and stabilizes some rounds.
     fn hash(now: Timestamp, told_of: Option<Spot>, rounds: u32) -> u64 {
         let config = Config::default();
-        let mut overlay = Overlay::new(Spot(1), Xoshiro256PlusPlus::seed_from_u64(1));
+        let mut overlay = Overlay::new(Spot(1), rng());
         let mut out = Vec::new();
         let mut cx = Context {
             now,

@@ -1,0 +1,105 @@
+//! What the tests of this module share, and tests of its lists.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use super::{Action, Context, JoinReply, Message, Overlay, Standing, Table};
+use crate::config::Config;
+use crate::ring::{Member, Position};
+use crate::time::Timestamp;
+use crate::topology::Topology;
+use crate::wire::{Want, Wish};
+
+/// A member on a ring of 256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Spot(pub(super) u8);
+
+impl Member for Spot {
+    fn position(self) -> Position {
+        Position(u64::from(self.0) << 56)
+    }
+}
+
+pub(super) fn rng() -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(1)
+}
+
+fn spots(of: &[u8]) -> Vec<Spot> {
+    of.iter().copied().map(Spot).collect()
+}
+
+fn with_context<T>(act: impl FnOnce(&mut Context<'_, Spot>) -> T) -> T {
+    let mut out: Vec<Action<Spot>> = Vec::new();
+    act(&mut Context {
+        now: Timestamp::ZERO,
+        config: &Config::default(),
+        topology: Topology::Ring,
+        can_connect: true,
+        out: &mut out,
+    })
+}
+
+#[test]
+fn whom_a_newcomer_could_not_reach_is_not_behind_the_others() {
+    with_context(|cx| {
+        let mut overlay = Overlay::new(Spot(50), rng());
+        overlay.start_joining(cx);
+        overlay.on_failed(cx, Spot(30));
+        overlay.on_offered(Spot(20), Wish::Ring);
+        overlay.on_opened(cx, Spot(20));
+        let table = Table {
+            version: 1,
+            member: true,
+            successors: spots(&[30, 60, 70]).into(),
+            ..Table::default()
+        };
+        overlay.on_message(cx, Spot(20), Message::Table(Arc::new(table)));
+        let reply = JoinReply {
+            accepted: true,
+            successors: spots(&[30, 60, 70]).into(),
+            nearer: [][..].into(),
+        };
+        overlay.on_message(cx, Spot(20), Message::JoinReply(reply));
+        assert!(overlay.is_member());
+        assert_eq!(overlay.successors(), spots(&[60, 70]));
+    });
+}
+
+#[test]
+fn the_unreachable_are_not_listed_beyond_what_is_known() {
+    let table = |successors: &[u8], predecessors: &[u8], links: &[u8]| {
+        Arc::new(Table {
+            version: 1,
+            member: true,
+            successors: spots(successors).into(),
+            predecessors: spots(predecessors).into(),
+            links: spots(links).into(),
+        })
+    };
+    let standing = |member, table| Standing {
+        member: Spot(member),
+        table,
+        mine: Want::of(Wish::Ring),
+        theirs: Want::of(Wish::Ring),
+    };
+    with_context(|cx| {
+        let mut overlay = Overlay::resume(
+            Spot(10),
+            rng(),
+            table(&[20, 30, 40], &[5], &[5, 20]),
+            [
+                standing(5, table(&[10, 20, 30], &[60, 50, 40], &[10, 60])),
+                standing(20, table(&[30, 40], &[10, 5], &[10, 30])),
+            ],
+            Timestamp::MAX,
+            cx.config.list_len,
+        );
+        overlay.on_failed(cx, Spot(60));
+        overlay.on_dead(cx, Spot(20), false);
+        // Member 5 has a link to 60, but nothing tells that nobody lives between 40 and 60.
+        assert_eq!(overlay.successors(), spots(&[30, 40]));
+    });
+}
