@@ -58,6 +58,12 @@ impl<M: Member> DirectLinks<M> {
         found.is_ok()
     }
 
+    /// Forgets the failures.
+    fn take_heart(&mut self) {
+        self.failures = 0;
+        self.not_before = Timestamp::ZERO;
+    }
+
     /// When a member that is wanted already may be asked.
     fn asked_from(&self, member: M) -> Option<Timestamp> {
         let found = self
@@ -73,10 +79,14 @@ impl<M: Member> Overlay<M> {
     ///
     /// They are sought a moment later: members become known one by one.
     pub fn set_direct(&mut self, cx: &mut Context<'_, M>, mut members: Vec<M>, is_hub: bool) {
+        if self.direct.is_none() && members.is_empty() && !is_hub {
+            return;
+        }
         members.sort_unstable();
         members.dedup();
-        self.direct.is_hub = is_hub;
-        let is_same = members.iter().eq(self.direct.wanted.iter().map(|(m, _)| m));
+        let direct = self.direct.get_or_insert_default();
+        direct.is_hub = is_hub;
+        let is_same = members.iter().eq(direct.wanted.iter().map(|(m, _)| m));
         if is_same {
             return;
         }
@@ -93,15 +103,14 @@ impl<M: Member> Overlay<M> {
         let wanted = members
             .into_iter()
             .map(|member| {
-                let known = self.direct.asked_from(member);
+                let known = direct.asked_from(member);
                 (member, known.unwrap_or_else(|| first_turn(member)))
             })
             .collect();
-        self.direct.wanted = wanted;
+        direct.wanted = wanted;
         if cx.topology.has_hub() {
             // Another hub has not failed yet.
-            self.direct.failures = 0;
-            self.direct.not_before = Timestamp::ZERO;
+            direct.take_heart();
         }
         self.timers.links = self.timers.links.min(soon);
     }
@@ -133,12 +142,16 @@ impl<M: Member> Overlay<M> {
 
     /// The most links of all sorts.
     pub(super) fn most_links(&self, cx: &Context<'_, M>) -> usize {
-        cx.config.most_links(self.direct.is_hub)
+        cx.config.most_links(self.is_hub())
     }
 
     /// The most direct links, of this member's wish or others'.
     pub(super) fn most_direct(&self, cx: &Context<'_, M>) -> usize {
-        cx.config.most_direct_links(self.direct.is_hub)
+        cx.config.most_direct_links(self.is_hub())
+    }
+
+    fn is_hub(&self) -> bool {
+        self.direct.as_ref().is_some_and(|direct| direct.is_hub)
     }
 
     /// Wants direct links as it has been told, as far as there is room, and begins some.
@@ -147,7 +160,9 @@ impl<M: Member> Overlay<M> {
             return;
         }
         self.update_direct_wants(cx);
-        let direct = &self.direct;
+        let Some(direct) = &self.direct else {
+            return;
+        };
         let room = self
             .most_direct(cx)
             .saturating_sub(self.neighbours.direct());
@@ -192,28 +207,34 @@ impl<M: Member> Overlay<M> {
 
     /// A direct link has opened: others may be asked.
     pub(super) fn on_direct_opened(&mut self, cx: &mut Context<'_, M>) {
-        self.direct.failures = 0;
-        self.direct.not_before = Timestamp::ZERO;
+        if let Some(direct) = &mut self.direct {
+            direct.take_heart();
+        }
         self.seek_direct(cx);
     }
 
     /// An attempt at a direct link has led to nothing. Each time in a row the pause is longer, so
     /// that a full mesh, or one without a way to connect, is not a storm of offers.
     pub(super) fn on_direct_failed(&mut self, cx: &Context<'_, M>) {
+        let Some(direct) = &mut self.direct else {
+            return;
+        };
         let first: Duration = cx.config.answer_timeout / 4;
-        let doublings = self.direct.failures.min(MAX_DOUBLINGS);
+        let doublings = direct.failures.min(MAX_DOUBLINGS);
         let pause = first
             .saturating_mul(1 << doublings)
             .min(cx.config.quarantine);
-        self.direct.failures += 1;
-        self.direct.not_before = cx.now + pause;
+        direct.failures += 1;
+        direct.not_before = cx.now + pause;
     }
 
     /// Says of the links that there are whether they are wanted as direct ones.
     fn update_direct_wants(&mut self, cx: &mut Context<'_, M>) {
         let most = self.most_direct(cx);
         let mut count = self.neighbours.direct();
-        let direct = &self.direct;
+        let Some(direct) = &self.direct else {
+            return;
+        };
         let mut changed = Vec::new();
         for (member, known) in self.neighbours.iter_mut() {
             let counts = known.is_direct();

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 use crate::wire::Wish;
 
 /// Draws that may lead to nobody new before the next round.
-const MAX_DRAWS: u32 = 4;
+const MAX_DRAWS: u8 = 4;
 
 /// Time after joining at which the first long link is drawn: neighbours know of us by then.
 const FIRST_DRAW: Duration = Duration::from_millis(50);
@@ -33,24 +33,27 @@ const STEPS: u8 = 8;
 #[derive(Clone, Debug)]
 pub(super) struct LongLinks<M> {
     rng: Xoshiro256PlusPlus,
-    lookup: Option<u32>,
-    next_lookup: u32,
-    draws: u32,
     /// When the number of members is compared with those of the draws again.
     next_look: Timestamp,
     /// Members that were suggested.
     assigned: ThinVec<M>,
+    /// The number of the last lookup.
+    last_lookup: u32,
+    /// It has not been answered yet.
+    is_looking: bool,
+    /// Draws since there was a pause.
+    draws: u8,
 }
 
 impl<M> LongLinks<M> {
     pub(super) const fn new(rng: Xoshiro256PlusPlus) -> Self {
         Self {
             rng,
-            lookup: None,
-            next_lookup: 0,
-            draws: 0,
             next_look: Timestamp::ZERO,
             assigned: ThinVec::new(),
+            last_lookup: 0,
+            is_looking: false,
+            draws: 0,
         }
     }
 
@@ -111,7 +114,7 @@ impl<M: Member> Overlay<M> {
 
     pub(super) fn on_long_links_timer(&mut self, cx: &mut Context<'_, M>) {
         self.timers.links = NEVER;
-        self.long.lookup = None;
+        self.long.is_looking = false;
         self.long.draws = 0;
         self.draw_long_link(cx);
     }
@@ -146,7 +149,7 @@ impl<M: Member> Overlay<M> {
         let members = self.estimate(cx.config.list_len);
         let wanted = cx.wanted();
         if !self.is_member()
-            || self.long.lookup.is_some()
+            || self.long.is_looking
             || self.own_long().count() >= wanted.long_links
             || members <= 2 * wanted.ring_links + 1
         {
@@ -159,19 +162,19 @@ impl<M: Member> Overlay<M> {
         }
         self.long.draws += 1;
         let target = self.me.position().advance(self.long.draw(members));
-        self.long.next_lookup = self.long.next_lookup.wrapping_add(1);
-        let id = self.long.next_lookup;
-        self.long.lookup = Some(id);
+        let id = self.long.last_lookup.wrapping_add(1);
+        self.long.last_lookup = id;
+        self.long.is_looking = true;
         self.timers.links = cx.now + LOOKUP_TIMEOUT;
         cx.out.push(Action::LookUp { target, id });
     }
 
     /// A lookup is answered: `found` is responsible for its target.
     pub fn on_found(&mut self, cx: &mut Context<'_, M>, found: M, id: u32) {
-        if self.long.lookup != Some(id) {
+        if !self.long.is_looking || self.long.last_lookup != id {
             return;
         }
-        self.long.lookup = None;
+        self.long.is_looking = false;
         self.timers.links = NEVER;
         self.take_long_link(cx, found);
         self.draw_long_link(cx);

@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::time::Duration;
 
-use super::{Action, Context, Join, JoinReply, List, Message, Neighbour, Overlay, Table};
+use super::{Action, Context, Join, JoinReply, List, Message, NEVER, Neighbour, Overlay, Table};
 use crate::ring::Member;
 use crate::time::Timestamp;
 use crate::wire::{MAX_LIST, Wish};
@@ -87,7 +87,7 @@ impl<M: Member> Overlay<M> {
         let (right, left) = (&self.table.successors, &self.table.predecessors);
         let count = right.len().max(left.len());
         if count < list_len {
-            return (count + 1).max(self.known + 1);
+            return (count + 1).max(self.known as usize + 1);
         }
         let (Some(last), Some(first)) = (right.last(), left.last()) else {
             return 1;
@@ -99,7 +99,7 @@ impl<M: Member> Overlay<M> {
         let estimate = (u64::MAX / 2) / per_member;
         usize::try_from(estimate)
             .unwrap_or(usize::MAX)
-            .max(self.known + 1)
+            .max(self.known as usize + 1)
     }
 
     /// Links have opened or closed: neighbours' lookahead depends on them.
@@ -296,8 +296,8 @@ impl<M: Member> Overlay<M> {
 
     /// There is somebody to join: the ring is sought from now on.
     pub fn start_joining(&mut self, cx: &mut Context<'_, M>) {
-        if !self.is_member() && self.joining_since.is_none() {
-            self.joining_since = Some(cx.now);
+        if !self.is_member() && self.joining_since == NEVER {
+            self.joining_since = cx.now;
             self.stabilize_by(cx);
         }
     }
@@ -396,7 +396,7 @@ impl<M: Member> Overlay<M> {
     pub(super) fn become_member(&mut self, cx: &mut Context<'_, M>) {
         let table = &self.table;
         self.set_lists(table.successors.clone(), table.predecessors.clone(), true);
-        self.joining_since = None;
+        self.joining_since = NEVER;
         self.refresh(cx);
         self.changed = true;
         self.tell_soon(cx);
@@ -495,9 +495,9 @@ impl<M: Member> Overlay<M> {
         self.timers.stabilize = cx.now + cx.config.stabilize;
         self.candidates.retain(|(_, until)| cx.now < *until);
         self.quarantine.prune(cx.now, 2 * cx.config.quarantine);
-        if let Some(since) = self.joining_since {
+        if self.joining_since != NEVER {
             cx.out.push(Action::Ask);
-            if cx.now.since(since) >= FOUNDING_WAIT && self.may_found() {
+            if cx.now.since(self.joining_since) >= FOUNDING_WAIT && self.may_found() {
                 self.become_member(cx);
                 return;
             }
@@ -551,7 +551,7 @@ impl<M: Member> Overlay<M> {
 
     /// Tells all neighbours the table if it has changed.
     pub(super) fn tell(&mut self, cx: &mut Context<'_, M>) {
-        self.timers.tell = super::NEVER;
+        self.timers.tell = NEVER;
         self.told_at = cx.now;
         self.update_links(cx);
         let version = self.table.version;

@@ -34,6 +34,7 @@ mod table;
 mod tests;
 mod wishes;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -204,6 +205,8 @@ pub struct Overlay<M: Member> {
     changed: bool,
     /// Every ring link that is wanted is there or under way, and nothing has happened since.
     settled: bool,
+    /// How many members are known by other means, this one not included.
+    known: u32,
     neighbours: Neighbours<M>,
     quarantine: Quarantine<M>,
     long: LongLinks<M>,
@@ -213,12 +216,11 @@ pub struct Overlay<M: Member> {
     candidates: ThinVec<(M, Timestamp)>,
     /// Members that are known to be near by other means than the ring's.
     hints: ThinVec<M>,
-    /// How many members are known by other means, this one not included.
-    known: usize,
     /// Since when this member has had somebody to join but has not joined.
-    joining_since: Option<Timestamp>,
+    joining_since: Timestamp,
     told_at: Timestamp,
-    direct: DirectLinks<M>,
+    /// Nothing in topologies without them.
+    direct: Option<Box<DirectLinks<M>>>,
 }
 
 impl<M: Member> Overlay<M> {
@@ -231,7 +233,7 @@ impl<M: Member> Overlay<M> {
             neighbours: Neighbours::default(),
             quarantine: Quarantine::default(),
             long: LongLinks::new(rng),
-            direct: DirectLinks::default(),
+            direct: None,
             timers: Timers {
                 stabilize: NEVER,
                 tell: NEVER,
@@ -242,7 +244,7 @@ impl<M: Member> Overlay<M> {
             candidates: ThinVec::new(),
             hints: ThinVec::new(),
             known: 0,
-            joining_since: None,
+            joining_since: NEVER,
             told_at: Timestamp::ZERO,
             told_version: 0,
             links_changed: false,
@@ -400,7 +402,7 @@ impl<M: Member> Overlay<M> {
             self.hints = near.into();
             self.settled = false;
         }
-        self.known = known;
+        self.known = u32::try_from(known).unwrap_or(u32::MAX);
     }
 
     /// `member` has shown that it lives.

@@ -74,9 +74,8 @@ impl<M: Member + Hash> Overlay<M> {
         lingering.sort_unstable();
         lingering.hash(hasher);
         (&self.hints, self.known).hash(hasher);
-        let waited = self
-            .joining_since
-            .map(|since| cx.now.since(since).min(FOUNDING_WAIT));
+        let is_joining = self.joining_since != NEVER;
+        let waited = is_joining.then(|| cx.now.since(self.joining_since).min(FOUNDING_WAIT));
         waited.hash(hasher);
     }
 }

@@ -12,6 +12,7 @@ pub mod kernel;
 mod memory;
 mod shard;
 mod shared;
+mod slab;
 mod slot;
 pub mod wheel;
 mod windows;

@@ -16,7 +16,8 @@ use std::num::NonZeroU32;
 
 use circlet_core::Timestamp;
 
-use super::memory::{advise_large_pages, prefetch};
+use super::memory::prefetch;
+use super::slab::Slab;
 
 /// Microseconds of a bucket, as a power of two.
 const BUCKET_BITS: u32 = 7;
@@ -85,7 +86,7 @@ pub struct Due<E> {
 #[derive(Debug)]
 pub struct Wheel<E> {
     /// Entries, in chunks of [`Self::CHUNK`].
-    slab: Vec<Option<Entry<E>>>,
+    slab: Slab<Entry<E>>,
     /// For each chunk the next one of its chain.
     chains: Vec<u32>,
     /// The chain of unused chunks.
@@ -150,11 +151,10 @@ impl<E> Default for Wheel<E> {
 }
 
 impl<E> Wheel<E> {
-    /// Entries of a chunk.
+    /// Entries of a chunk, a power of two.
     const CHUNK: u32 = match CHUNK_BYTES / size_of::<Option<Entry<E>>>() {
         0 => 1,
-        // A few bytes each are 40 at most.
-        fit => fit as u32,
+        fit => 1 << fit.ilog2(),
     };
 
     /// As if its chunk were full, so that a push asks one question only.
@@ -167,7 +167,7 @@ impl<E> Wheel<E> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            slab: Vec::new(),
+            slab: Slab::new(),
             chains: Vec::new(),
             free: NONE,
             near: vec![Self::EMPTY; NEAR_BUCKETS as usize].into_boxed_slice(),
@@ -198,7 +198,7 @@ impl<E> Wheel<E> {
     /// Bytes that its events take, free chunks included.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.slab.len() * size_of::<Option<Entry<E>>>()
+        self.slab.room() * size_of::<Option<Entry<E>>>()
             + self.chains.len() * size_of::<u32>()
             + self.open.capacity() * size_of::<Rank>()
             + self.early.capacity() * size_of::<Early<E>>()
@@ -258,7 +258,7 @@ impl<E> Wheel<E> {
         if time >= end {
             return None;
         }
-        let entry = self.slab.get_mut(rank.entry as usize)?.take()?;
+        let entry = self.slab.at(rank.entry).take()?;
         self.done += 1;
         self.len -= 1;
         let key = Key {
@@ -370,7 +370,7 @@ impl<E> Wheel<E> {
             self.occupied[slot / 64] |= 1 << (slot % 64);
             list = self.longer(list);
         }
-        self.slab[(list.first * Self::CHUNK + list.len) as usize] = Some(entry);
+        *self.slab.at(list.first * Self::CHUNK + list.len) = Some(entry);
         list.len += 1;
         self.near[slot] = list;
     }
@@ -382,7 +382,7 @@ impl<E> Wheel<E> {
         if list.len == Self::CHUNK {
             list = self.longer(list);
         }
-        self.slab[(list.first * Self::CHUNK + list.len) as usize] = Some(entry);
+        *self.slab.at(list.first * Self::CHUNK + list.len) = Some(entry);
         list.len += 1;
         self.far.insert(slot, list);
     }
@@ -393,12 +393,7 @@ impl<E> Wheel<E> {
         let chunk = if self.free == NONE {
             let chunk = self.chains.len() as u32;
             self.chains.push(NONE);
-            let room = self.slab.capacity();
-            self.slab
-                .resize_with(self.slab.len() + Self::CHUNK as usize, || None);
-            if self.slab.capacity() != room {
-                advise_large_pages(&mut self.slab);
-            }
+            self.slab.grow(Self::CHUNK);
             chunk
         } else {
             let chunk = self.free;
@@ -422,7 +417,7 @@ impl<E> Wheel<E> {
         let (mut chunk, mut len) = (list.first, list.len);
         while chunk != NONE {
             for index in chunk * Self::CHUNK..chunk * Self::CHUNK + len {
-                if let Some(entry) = self.slab[index as usize].take() {
+                if let Some(entry) = self.slab.at(index).take() {
                     let bucket_in_slot = u64::from(entry.time >> BUCKET_BITS) % (1 << FAR_BITS);
                     self.push_near((slot << FAR_BITS) + bucket_in_slot, entry);
                 }
@@ -449,7 +444,7 @@ impl<E> Wheel<E> {
         while chunk != NONE {
             coming = self.fetch(coming);
             let start = chunk * Self::CHUNK;
-            let entries = &self.slab[start as usize..(start + len) as usize];
+            let entries = self.slab.within(start..start + len);
             for (index, entry) in (start..).zip(entries) {
                 if let Some(entry) = entry {
                     let time = Timestamp::from_micros(u64::from(entry.time));
@@ -474,8 +469,8 @@ impl<E> Wheel<E> {
         if chunk == NONE {
             return NONE;
         }
-        let start = (chunk * Self::CHUNK) as usize;
-        let entries = &self.slab[start..start + Self::CHUNK as usize];
+        let start = chunk * Self::CHUNK;
+        let entries = self.slab.within(start..start + Self::CHUNK);
         prefetch(entries, 0..CHUNK_BYTES);
         self.chains[chunk as usize]
     }

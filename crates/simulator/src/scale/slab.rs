@@ -1,0 +1,77 @@
+//! Room for millions of entries, by number, that grows without moving them: to double a vector of
+//! so many takes one and a half times its memory for a moment.
+
+use std::ops::Range;
+
+use super::memory::advise_large_pages;
+
+/// Entries of a block, of some 40 bytes each: a few large pages.
+const BLOCK: usize = 1 << 19;
+
+/// Entries in chunks of one size, a power of two, each of which lies in one piece.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    /// All of them full, but the last one.
+    blocks: Vec<Vec<Option<T>>>,
+}
+
+impl<T> Slab<T> {
+    pub(super) const fn new() -> Self {
+        Self { blocks: Vec::new() }
+    }
+
+    /// Entries that there is memory for.
+    pub(super) fn room(&self) -> usize {
+        self.blocks.iter().map(Vec::capacity).sum()
+    }
+
+    /// Adds a chunk without entries.
+    pub(super) fn grow(&mut self, chunk: u32) {
+        debug_assert!(chunk.is_power_of_two(), "a chunk of {chunk}");
+        let is_full = |block: &Vec<_>| block.len() >= BLOCK;
+        if self.blocks.last().is_none_or(is_full) {
+            // Only the first one grows: most simulations need a small part of it.
+            let size = if self.blocks.is_empty() { 0 } else { BLOCK };
+            let mut block = Vec::with_capacity(size);
+            advise_large_pages(&mut block);
+            self.blocks.push(block);
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            block.resize_with(block.len() + chunk as usize, || None);
+        }
+    }
+
+    /// Where the entry of a number is or may be put.
+    #[inline]
+    pub(super) fn at(&mut self, entry: u32) -> &mut Option<T> {
+        let entry = entry as usize;
+        &mut self.blocks[entry / BLOCK][entry % BLOCK]
+    }
+
+    /// Some entries of one chunk.
+    #[inline]
+    pub(super) fn within(&self, range: Range<u32>) -> &[Option<T>] {
+        let start = range.start as usize % BLOCK;
+        &self.blocks[range.start as usize / BLOCK][start..start + range.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_stay_where_they_were_put() {
+        let mut slab = Slab::new();
+        let entries = 2 * BLOCK as u32 + 6;
+        for chunk in 0..entries / 2 {
+            slab.grow(2);
+            *slab.at(2 * chunk) = Some(chunk);
+        }
+        for chunk in 0..entries / 2 {
+            assert_eq!(slab.within(2 * chunk..2 * chunk + 2), [Some(chunk), None]);
+            assert_eq!(slab.at(2 * chunk).take(), Some(chunk));
+        }
+        assert!(slab.room() >= entries as usize);
+    }
+}
