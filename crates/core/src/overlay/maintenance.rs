@@ -72,11 +72,8 @@ impl<M: Member> Overlay<M> {
     /// The nearest living neighbour clockwise that frames can be given to.
     #[must_use]
     pub fn effective_successor(&self) -> Option<M> {
-        self.table.successors.iter().copied().find(|successor| {
-            self.neighbours
-                .get(*successor)
-                .is_some_and(Neighbour::is_member)
-        })
+        let mut successors = self.table.successors.iter().copied();
+        successors.find(|successor| self.neighbours.is_member(*successor))
     }
 
     /// How many members there are, this one included: counted below r + 1 members, above that

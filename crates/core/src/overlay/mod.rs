@@ -194,6 +194,7 @@ const NEVER: Timestamp = Timestamp::MAX;
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Overlay<M: Member> {
+    neighbours: Neighbours<M>,
     me: M,
     /// What this member knows of the ring, and tells.
     table: Arc<Table<M>>,
@@ -207,7 +208,6 @@ pub struct Overlay<M: Member> {
     settled: bool,
     /// How many members are known by other means, this one not included.
     known: u32,
-    neighbours: Neighbours<M>,
     quarantine: Quarantine<M>,
     long: LongLinks<M>,
     /// Until when links are kept that neither side wants.
@@ -321,6 +321,13 @@ impl<M: Member> Overlay<M> {
     #[must_use]
     pub fn members(&self) -> &[M] {
         self.neighbours.members()
+    }
+
+    /// Whether there is an open link to `member`.
+    #[must_use]
+    #[inline]
+    pub fn is_open(&self, member: M) -> bool {
+        self.neighbours.is_open(member)
     }
 
     /// What is known of one neighbour.

@@ -141,7 +141,7 @@ impl<M> Neighbour<M> {
 }
 
 /// How many neighbours there are bits for.
-const READY_BITS: usize = u64::BITS as usize;
+const BITS: usize = u64::BITS as usize;
 
 /// Members whose places are kept in line: 4 + 4 ring links, 8 own and 16 accepted long links.
 const IN_LINE: usize = 32;
@@ -151,18 +151,22 @@ const IN_LINE: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub(super) struct Neighbours<M: Member> {
-    /// Bit n: the n-th neighbour has joined, and is not suspect.
+    /// Ends with its length, so that what is looked at most lies together.
+    members: SmallVec<[M; IN_LINE]>,
+    /// Bit n: there is an open link to the n-th neighbour.
+    open: u64,
+    /// Bit n: besides, it has joined, and is not suspect.
     ready: u64,
     known: ThinVec<Neighbour<M>>,
-    members: SmallVec<[M; IN_LINE]>,
 }
 
 impl<M: Member> Default for Neighbours<M> {
     fn default() -> Self {
         Self {
+            members: SmallVec::new(),
+            open: 0,
             ready: 0,
             known: ThinVec::new(),
-            members: SmallVec::new(),
         }
     }
 }
@@ -172,11 +176,12 @@ impl<M: Member> Neighbours<M> {
     pub(super) fn of(known: impl Iterator<Item = (M, Neighbour<M>)>) -> Self {
         let (members, known): (_, Vec<_>) = known.unzip();
         let mut neighbours = Self {
+            members,
+            open: 0,
             ready: 0,
             known: known.into(),
-            members,
         };
-        neighbours.note_ready();
+        neighbours.note_links();
         neighbours
     }
 
@@ -207,10 +212,20 @@ impl<M: Member> Neighbours<M> {
     /// and is not suspect.
     #[inline]
     pub(super) fn is_ready(&self, index: usize) -> bool {
-        if index < READY_BITS {
+        if index < BITS {
             self.ready & 1 << index != 0
         } else {
             self.known[index].is_ready()
+        }
+    }
+
+    /// Whether there is an open link to the `index`-th of [`Neighbours::members`].
+    #[inline]
+    pub(super) fn is_open_at(&self, index: usize) -> bool {
+        if index < BITS {
+            self.open & 1 << index != 0
+        } else {
+            self.known[index].is_open()
         }
     }
 
@@ -228,8 +243,17 @@ impl<M: Member> Neighbours<M> {
         self.members.binary_search(&member).is_ok()
     }
 
+    #[inline]
     pub(super) fn is_open(&self, member: M) -> bool {
-        self.get(member).is_some_and(Neighbour::is_open)
+        let at = self.members.binary_search(&member);
+        at.is_ok_and(|at| self.is_open_at(at))
+    }
+
+    /// Whether it is there and has joined the ring.
+    #[inline]
+    pub(super) fn is_member(&self, member: M) -> bool {
+        let at = self.members.binary_search(&member);
+        at.is_ok_and(|at| self.is_ready(at) || self.known[at].is_member())
     }
 
     pub(super) fn insert(&mut self, member: M, known: Neighbour<M>) {
@@ -240,21 +264,21 @@ impl<M: Member> Neighbours<M> {
                 self.known.insert(at, known);
             }
         }
-        self.note_ready();
+        self.note_links();
     }
 
     pub(super) fn remove(&mut self, member: M) -> Option<Neighbour<M>> {
         let at = self.members.binary_search(&member).ok()?;
         self.members.remove(at);
         let known = self.known.remove(at);
-        self.note_ready();
+        self.note_links();
         Some(known)
     }
 
     pub(super) fn set_phase(&mut self, member: M, phase: Phase) {
         if let Some(known) = self.get_mut(member) {
             known.phase = phase;
-            self.note_ready();
+            self.note_links();
         }
     }
 
@@ -262,15 +286,16 @@ impl<M: Member> Neighbours<M> {
         if let Some(known) = self.get_mut(member) {
             known.member = table.member;
             known.table = Some(table);
-            self.note_ready();
+            self.note_links();
         }
     }
 
-    fn note_ready(&mut self) {
-        let bits = self.known.iter().take(READY_BITS).enumerate();
-        self.ready = bits
-            .filter(|(_, known)| known.is_ready())
-            .fold(0, |ready, (bit, _)| ready | 1 << bit);
+    fn note_links(&mut self) {
+        (self.open, self.ready) = (0, 0);
+        for (bit, known) in self.known.iter().take(BITS).enumerate() {
+            self.open |= u64::from(known.is_open()) << bit;
+            self.ready |= u64::from(known.is_ready()) << bit;
+        }
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (M, &Neighbour<M>)> {

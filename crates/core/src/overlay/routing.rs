@@ -76,7 +76,7 @@ impl<M: Member> Overlay<M> {
     ) -> Option<Hop<M>> {
         let members = self.neighbours.members();
         let start = members.partition_point(|member| *member < to);
-        if members.get(start) == Some(&to) && self.neighbours.at(start).is_open() {
+        if members.get(start) == Some(&to) && self.neighbours.is_open_at(start) {
             let is_lost = false;
             return Some(Hop { next: to, is_lost });
         }

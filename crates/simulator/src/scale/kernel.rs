@@ -46,8 +46,9 @@ pub trait Actor: Send + Sized {
     fn on_event(&mut self, event: Self::Event, at: &mut Context<'_, Self>);
 
     /// Called a few events before [`Actor::on_event`] and may [`prefetch`] what the actor has
-    /// elsewhere in memory. Its own memory has been asked for by then.
-    fn prefetch(&self) {}
+    /// elsewhere in memory: in step 1 what its own memory points to, which has been asked for
+    /// by then, in step 2 what that points to.
+    fn prefetch(&self, _event: &Self::Event, _step: u32) {}
 }
 
 /// What an actor may do while an event happens to it.

@@ -11,8 +11,8 @@ use super::wheel::{Key, Sequence, Wheel};
 /// How many events before its own an actor's memory is asked for: enough to hide the latency of
 /// main memory behind the events between, few enough to stay in the first cache. Guess.
 const AHEAD: usize = 12;
-/// The same for what [`Actor::prefetch`] asks for.
-const AHEAD_OWN: usize = 6;
+/// The same for what an actor's memory points to, and for what that points to.
+const AHEAD_OF_STEPS: [usize; 2] = [6, 3];
 
 /// Who is where: actors are dealt out to the shards in turn.
 #[derive(Clone, Copy, Debug)]
@@ -122,8 +122,10 @@ impl<A: Actor> Shard<A> {
             }
             while let Some(due) = self.core.wheel.pop_open(end) {
                 self.fetch(AHEAD - 1);
-                if let Some(slot) = self.slot(AHEAD_OWN - 1) {
-                    slot.actor.prefetch();
+                for (step, ahead) in (1..).zip(AHEAD_OF_STEPS) {
+                    if let Some((slot, event)) = self.coming(ahead - 1) {
+                        slot.actor.prefetch(event, step);
+                    }
                 }
                 let (_, local) = self.core.layout.place(due.target);
                 let slot = &mut self.slots[local as usize];
@@ -152,6 +154,12 @@ impl<A: Actor> Shard<A> {
         if let Some(slot) = self.slot(ahead) {
             prefetch(slot, 0..A::HOT_BYTES);
         }
+    }
+
+    /// A coming event, with the actor to whom it happens.
+    #[inline]
+    fn coming(&self, ahead: usize) -> Option<(&Slot<A>, &A::Event)> {
+        Some((self.slot(ahead)?, self.core.wheel.upcoming_event(ahead)?))
     }
 
     /// Of the actor to whom a coming event happens.

@@ -41,11 +41,29 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Where the entry of a number is or may be put.
+    /// Puts an entry where none is. What is there is not looked at, which would be a wait for memory.
     #[inline]
-    pub(super) fn at(&mut self, entry: u32) -> &mut Option<T> {
-        let entry = entry as usize;
-        &mut self.blocks[entry / BLOCK][entry % BLOCK]
+    pub(super) fn put(&mut self, number: u32, entry: T) {
+        std::mem::forget(self.at(number).replace(entry));
+    }
+
+    /// The entry of a number.
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        let number = number as usize;
+        self.blocks[number / BLOCK][number % BLOCK].as_ref()
+    }
+
+    /// Takes the entry of a number out.
+    #[inline]
+    pub(super) fn take(&mut self, number: u32) -> Option<T> {
+        self.at(number).take()
+    }
+
+    #[inline]
+    fn at(&mut self, number: u32) -> &mut Option<T> {
+        let number = number as usize;
+        &mut self.blocks[number / BLOCK][number % BLOCK]
     }
 
     /// Some entries of one chunk.
@@ -66,11 +84,11 @@ mod tests {
         let entries = 2 * BLOCK as u32 + 6;
         for chunk in 0..entries / 2 {
             slab.grow(2);
-            *slab.at(2 * chunk) = Some(chunk);
+            slab.put(2 * chunk, chunk);
         }
         for chunk in 0..entries / 2 {
             assert_eq!(slab.within(2 * chunk..2 * chunk + 2), [Some(chunk), None]);
-            assert_eq!(slab.at(2 * chunk).take(), Some(chunk));
+            assert_eq!(slab.take(2 * chunk), Some(chunk));
         }
         assert!(slab.room() >= entries as usize);
     }

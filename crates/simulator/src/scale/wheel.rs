@@ -258,7 +258,7 @@ impl<E> Wheel<E> {
         if time >= end {
             return None;
         }
-        let entry = self.slab.at(rank.entry).take()?;
+        let entry = self.slab.take(rank.entry)?;
         self.done += 1;
         self.len -= 1;
         let key = Key {
@@ -305,6 +305,14 @@ impl<E> Wheel<E> {
     #[must_use]
     pub fn upcoming(&self, ahead: usize) -> Option<u32> {
         self.open.get(self.done + ahead).map(|rank| rank.target)
+    }
+
+    /// The event itself, unless it is one that came into the open bucket late.
+    #[inline]
+    #[must_use]
+    pub fn upcoming_event(&self, ahead: usize) -> Option<&E> {
+        let rank = self.open.get(self.done + ahead)?;
+        Some(&self.slab.get(rank.entry)?.event)
     }
 
     /// A time that no pending event is before, `None` if there is none: the very time of the
@@ -370,7 +378,7 @@ impl<E> Wheel<E> {
             self.occupied[slot / 64] |= 1 << (slot % 64);
             list = self.longer(list);
         }
-        *self.slab.at(list.first * Self::CHUNK + list.len) = Some(entry);
+        self.slab.put(list.first * Self::CHUNK + list.len, entry);
         list.len += 1;
         self.near[slot] = list;
     }
@@ -382,7 +390,7 @@ impl<E> Wheel<E> {
         if list.len == Self::CHUNK {
             list = self.longer(list);
         }
-        *self.slab.at(list.first * Self::CHUNK + list.len) = Some(entry);
+        self.slab.put(list.first * Self::CHUNK + list.len, entry);
         list.len += 1;
         self.far.insert(slot, list);
     }
@@ -417,7 +425,7 @@ impl<E> Wheel<E> {
         let (mut chunk, mut len) = (list.first, list.len);
         while chunk != NONE {
             for index in chunk * Self::CHUNK..chunk * Self::CHUNK + len {
-                if let Some(entry) = self.slab.at(index).take() {
+                if let Some(entry) = self.slab.take(index) {
                     let bucket_in_slot = u64::from(entry.time >> BUCKET_BITS) % (1 << FAR_BITS);
                     self.push_near((slot << FAR_BITS) + bucket_in_slot, entry);
                 }

@@ -293,7 +293,7 @@ impl Host {
         let bytes = bytes_of(shared, flood.flow);
         for index in 0..self.overlay.members().len() {
             let to = self.overlay.members()[index];
-            let is_open = self.overlay.neighbour(to).is_some_and(Neighbour::is_open);
+            let is_open = self.overlay.is_open(to);
             if is_open && (flood.hops == 0 || to.index() != flood.from) {
                 let event = Event::Flood(onward);
                 self.send(at, to, event, bytes, Class::Message, Duration::ZERO);

@@ -68,7 +68,7 @@ impl Host {
                 }
             }
             LinkNews::Closed => {
-                if self.overlay.neighbour(peer).is_some_and(Neighbour::is_open) {
+                if self.overlay.is_open(peer) {
                     self.tell(at, |overlay, cx| {
                         overlay.on_closed(cx, peer);
                         overlay.refresh(cx);

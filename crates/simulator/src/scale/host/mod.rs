@@ -101,8 +101,8 @@ impl Actor for Host {
     type Shared = Shared;
     type Tally = Tally;
 
-    /// The first two lines: random numbers, state, timers, and where tables are.
-    const HOT_BYTES: usize = 128;
+    /// The first six lines: random numbers, state, neighbours, timers, and where the table is.
+    const HOT_BYTES: usize = 384;
 
     fn on_event(&mut self, event: Event, at: &mut Context<'_, Self>) {
         if self.state != State::Living {
@@ -149,9 +149,18 @@ impl Actor for Host {
         self.arm(at);
     }
 
-    fn prefetch(&self) {
-        let members = self.overlay.members();
-        prefetch(members, 0..size_of_val(members));
+    /// Trips look at nothing but the neighbours, as a rule; the rest looks at the table first, and
+    /// then at the ends of its lists.
+    fn prefetch(&self, event: &Event, step: u32) {
+        match event {
+            Event::Trip(_) => {}
+            _ if step == 1 => {
+                let table = &**self.overlay.table();
+                prefetch(table, 0..size_of_val(table));
+            }
+            Event::Notify { .. } => prefetch(self.overlay.predecessors(), 0..1),
+            _ => prefetch(self.overlay.successors(), 0..1),
+        }
     }
 }
 
@@ -282,7 +291,7 @@ impl Host {
     fn on_message(&mut self, at: &mut Context<'_, Self>, from: u32, message: Message<Slot>) {
         let from = at.shared().slot(from);
         // A frame that overtook the news that the link is up.
-        if !self.overlay.neighbour(from).is_some_and(Neighbour::is_open)
+        if !self.overlay.is_open(from)
             && let Some(attempt) = self.take_attempt(from, None)
             && !attempt.own
         {
