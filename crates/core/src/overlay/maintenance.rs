@@ -114,6 +114,7 @@ impl<M: Member> Overlay<M> {
 
     /// What is known of the ring is other than before.
     fn set_lists(&mut self, successors: List<M>, predecessors: List<M>, member: bool) {
+        self.untold = true;
         let table = &*self.table;
         self.table = Arc::new(Table {
             version: table.version + 1,
@@ -551,8 +552,7 @@ impl<M: Member> Overlay<M> {
         self.timers.tell = NEVER;
         self.told_at = cx.now;
         self.update_links(cx);
-        let version = self.table.version;
-        if core::mem::replace(&mut self.told_version, version) != version {
+        if core::mem::take(&mut self.untold) {
             for (member, known) in self.neighbours.iter() {
                 if known.is_open() {
                     cx.send(member, Message::Table(Arc::clone(&self.table)));
@@ -581,6 +581,7 @@ impl<M: Member> Overlay<M> {
             .take(most)
             .collect();
         if is_first || *self.table.links != *links {
+            self.untold = true;
             let table = &*self.table;
             self.table = Arc::new(Table {
                 version: table.version + 1,

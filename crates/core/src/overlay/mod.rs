@@ -199,7 +199,8 @@ pub struct Overlay<M: Member> {
     /// What this member knows of the ring, and tells.
     table: Arc<Table<M>>,
     timers: Timers,
-    told_version: u64,
+    /// The table has changed since it was told.
+    untold: bool,
     /// Links have changed since the table was brought up to date.
     links_changed: bool,
     /// Successor, predecessor or links have changed since [`Overlay::take_changed`].
@@ -246,7 +247,7 @@ impl<M: Member> Overlay<M> {
             known: 0,
             joining_since: NEVER,
             told_at: Timestamp::ZERO,
-            told_version: 0,
+            untold: false,
             links_changed: false,
             changed: false,
             settled: false,
@@ -266,7 +267,6 @@ impl<M: Member> Overlay<M> {
         list_len: usize,
     ) -> Self {
         let mut overlay = Self::new(me, rng);
-        overlay.told_version = table.version;
         overlay.table = table;
         overlay.timers.stabilize = stabilize;
         overlay.settled = true;
@@ -328,6 +328,12 @@ impl<M: Member> Overlay<M> {
     #[inline]
     pub fn is_open(&self, member: M) -> bool {
         self.neighbours.is_open(member)
+    }
+
+    /// What is known of the neighbour that is the `index`-th of [`Overlay::members`].
+    #[inline]
+    pub fn neighbour_at(&self, index: usize) -> Option<&Neighbour<M>> {
+        self.neighbours.at(index)
     }
 
     /// What is known of one neighbour.

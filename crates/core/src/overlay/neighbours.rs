@@ -1,10 +1,11 @@
 //! The neighbours: members that this one has a link with, or is about to.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 use smallvec::SmallVec;
-use thin_vec::ThinVec;
 
 use super::table::Table;
 use crate::ring::Member;
@@ -157,7 +158,8 @@ pub(super) struct Neighbours<M: Member> {
     open: u64,
     /// Bit n: besides, it has joined, and is not suspect.
     ready: u64,
-    known: ThinVec<Neighbour<M>>,
+    /// Of each what is known of it.
+    known: Box<[Neighbour<M>]>,
 }
 
 impl<M: Member> Default for Neighbours<M> {
@@ -166,7 +168,7 @@ impl<M: Member> Default for Neighbours<M> {
             members: SmallVec::new(),
             open: 0,
             ready: 0,
-            known: ThinVec::new(),
+            known: Box::default(),
         }
     }
 }
@@ -204,8 +206,8 @@ impl<M: Member> Neighbours<M> {
     }
 
     /// What is known of the `index`-th of [`Neighbours::members`].
-    pub(super) fn at(&self, index: usize) -> &Neighbour<M> {
-        &self.known[index]
+    pub(super) fn at(&self, index: usize) -> Option<&Neighbour<M>> {
+        self.known.get(index)
     }
 
     /// Whether the `index`-th of [`Neighbours::members`] may be given messages: it has joined,
@@ -261,7 +263,9 @@ impl<M: Member> Neighbours<M> {
             Ok(at) => self.known[at] = known,
             Err(at) => {
                 self.members.insert(at, member);
-                self.known.insert(at, known);
+                let mut all = mem::take(&mut self.known).into_vec();
+                all.insert(at, known);
+                self.known = all.into();
             }
         }
         self.note_links();
@@ -270,7 +274,9 @@ impl<M: Member> Neighbours<M> {
     pub(super) fn remove(&mut self, member: M) -> Option<Neighbour<M>> {
         let at = self.members.binary_search(&member).ok()?;
         self.members.remove(at);
-        let known = self.known.remove(at);
+        let mut all = mem::take(&mut self.known).into_vec();
+        let known = all.remove(at);
+        self.known = all.into();
         self.note_links();
         Some(known)
     }

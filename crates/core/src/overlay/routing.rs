@@ -180,7 +180,9 @@ impl<M: Member> Overlay<M> {
         let members = self.neighbours.members();
         let may = |index: usize| self.neighbours.is_ready(index) && Some(members[index]) != from;
         self.nearest_around(start, target, may).or_else(|| {
-            self.nearest_around(start, target, |index| self.neighbours.at(index).is_member())
+            self.nearest_around(start, target, |index| {
+                self.neighbours.at(index).is_some_and(Neighbour::is_member)
+            })
         })
     }
 

@@ -45,7 +45,7 @@ impl<M: Member + Hash> Overlay<M> {
         };
         self.me.hash(hasher);
         hash_table(self.me, &self.table, hasher);
-        let is_told = self.told_version == self.table.version;
+        let is_told = !self.untold;
         let tells = self.timers.tell != NEVER;
         (is_told, tells, self.links_changed, self.settled).hash(hasher);
 

@@ -60,3 +60,31 @@ pub fn advise_large_pages<T>(memory: &mut Vec<T>) {
         }
     }
 }
+
+/// Has the system move what was allocated in many small pieces into large pages, for the same
+/// reason. It is advice, and changes nothing else.
+#[allow(
+    unsafe_code,
+    reason = "a tenth more events per second at a million actors"
+)]
+pub fn collapse_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use nix::libc::{MADV_COLLAPSE, madvise};
+
+        /// Less than this is not worth the call.
+        const WORTH_IT: usize = 64 << 20;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let heap = maps.lines().find(|line| line.ends_with("[heap]"));
+        let range = heap.and_then(|line| line.split(' ').next()?.split_once('-'));
+        let address = |hex| usize::from_str_radix(hex, 16).ok();
+        let range = range.and_then(|(start, end)| Some(address(start)?..address(end)?));
+        if let Some(range) = range.filter(|range| range.len() >= WORTH_IT) {
+            let start = std::ptr::without_provenance_mut(range.start);
+            // SAFETY: this advice changes neither what the memory holds nor who may use it.
+            let advised = unsafe { madvise(start, range.len(), MADV_COLLAPSE) };
+            // A system without large pages goes on with small ones.
+            let _ = advised;
+        }
+    }
+}

@@ -21,6 +21,7 @@ pub use event::{Event, Order};
 pub use host::{Host, Load, State};
 pub use ideal::overlays;
 pub(crate) use ideal::random_of;
+pub(crate) use memory::collapse_heap;
 pub use shared::{Flow, FlowKind, FlowTally, Shared, Tally};
 pub use slot::Slot;
 pub(crate) use windows::thread_cpu_time;

@@ -154,6 +154,7 @@ impl<A: Actor> Shard<A> {
         if let Some(slot) = self.slot(ahead) {
             prefetch(slot, 0..A::HOT_BYTES);
         }
+        self.core.wheel.fetch_event(ahead);
     }
 
     /// A coming event, with the actor to whom it happens.

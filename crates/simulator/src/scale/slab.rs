@@ -47,13 +47,6 @@ impl<T> Slab<T> {
         std::mem::forget(self.at(number).replace(entry));
     }
 
-    /// The entry of a number.
-    #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
-        let number = number as usize;
-        self.blocks[number / BLOCK][number % BLOCK].as_ref()
-    }
-
     /// Takes the entry of a number out.
     #[inline]
     pub(super) fn take(&mut self, number: u32) -> Option<T> {

@@ -307,12 +307,25 @@ impl<E> Wheel<E> {
         self.open.get(self.done + ahead).map(|rank| rank.target)
     }
 
+    /// Asks for the memory of the event itself.
+    #[inline]
+    pub fn fetch_event(&self, ahead: usize) {
+        if let Some(event) = self.upcoming_place(ahead) {
+            prefetch(event, 0..size_of_val(event));
+        }
+    }
+
     /// The event itself, unless it is one that came into the open bucket late.
     #[inline]
     #[must_use]
     pub fn upcoming_event(&self, ahead: usize) -> Option<&E> {
+        Some(&self.upcoming_place(ahead)?.as_ref()?.event)
+    }
+
+    #[inline]
+    fn upcoming_place(&self, ahead: usize) -> Option<&Option<Entry<E>>> {
         let rank = self.open.get(self.done + ahead)?;
-        Some(&self.slab.get(rank.entry)?.event)
+        self.slab.within(rank.entry..rank.entry + 1).first()
     }
 
     /// A time that no pending event is before, `None` if there is none: the very time of the

@@ -18,7 +18,9 @@ use crate::results::{
 };
 use crate::run::world::{Send, Stop, World};
 use crate::scale::kernel::{BadSchedule, Effort, Kernel};
-use crate::scale::{Event, Flow, FlowKind, Host, Order, Shared, Slot, State, overlays, random_of};
+use crate::scale::{
+    Event, Flow, FlowKind, Host, Order, Shared, Slot, State, collapse_heap, overlays, random_of,
+};
 use crate::scenario::{Scenario, Start, TrafficKind, Who};
 use crate::world::NodeIndex;
 
@@ -330,6 +332,7 @@ impl World for OverlayWorld<'_> {
         for overlay in overlays(&self.shared, count, self.scenario.overlay.long_link_kind) {
             add(&mut self.kernel, &mut self.lives, &self.shared, overlay);
         }
+        collapse_heap();
         self.shared.directory = (0..count).map(|index| self.shared.slot(index)).collect();
         self.shared.directory.sort_unstable();
         self.shared.joined.clone_from(&self.shared.directory);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use circlet_core::Routing;
-use circlet_core::overlay::{Detour, Hop, Neighbour, Overlay};
+use circlet_core::overlay::{Detour, Hop, Overlay};
 use circlet_core::ring::Position;
 
 use super::network::Class;

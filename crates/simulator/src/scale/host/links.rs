@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use circlet_core::Timestamp;
-use circlet_core::overlay::{Neighbour, Overlay};
+use circlet_core::overlay::Overlay;
 use circlet_core::wire::Wish;
 
 use super::{Attempt, Host, NEVER, State, micros};

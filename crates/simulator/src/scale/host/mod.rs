@@ -150,16 +150,31 @@ impl Actor for Host {
     }
 
     /// Trips look at nothing but the neighbours, as a rule; the rest looks at the table first, and
-    /// then at the ends of its lists.
+    /// then at the beginning of a list. Whoever is woken asks the successor for what is new.
     fn prefetch(&self, event: &Event, step: u32) {
+        let overlay = &self.overlay;
+        let successor = || {
+            let members = overlay.members();
+            let after = members.partition_point(|member| *member <= overlay.me());
+            overlay.neighbour_at(after % members.len().max(1))
+        };
         match event {
             Event::Trip(_) => {}
             _ if step == 1 => {
-                let table = &**self.overlay.table();
+                let table = &**overlay.table();
                 prefetch(table, 0..size_of_val(table));
+                if let (Event::Wake, Some(successor)) = (event, successor()) {
+                    prefetch(successor, 0..1);
+                }
             }
-            Event::Notify { .. } => prefetch(self.overlay.predecessors(), 0..1),
-            _ => prefetch(self.overlay.successors(), 0..1),
+            Event::Notify { .. } => prefetch(overlay.predecessors(), 0..1),
+            Event::Wake => {
+                prefetch(overlay.successors(), 0..1);
+                if let Some(table) = successor().and_then(Neighbour::table) {
+                    prefetch(table, 0..size_of_val(table));
+                }
+            }
+            _ => prefetch(overlay.successors(), 0..1),
         }
     }
 }
