@@ -109,9 +109,49 @@ impl Actor for Host {
             self.on_event_of_the_dead(event, at);
             return;
         }
-        let Some(event) = self.through_downlink(event, at) else {
-            return;
+        if at.shared().measure_load {
+            if let Some(event) = self.through_downlink(event, at) {
+                self.on_arrival(event, at);
+            }
+        } else {
+            self.on_arrival(event, at);
+        }
+    }
+
+    /// Trips look at nothing but the neighbours, as a rule; the rest looks at the table first, and
+    /// then at the beginning of a list. Whoever is woken asks the successor for what is new.
+    fn prefetch(&self, event: &Event, step: u32) {
+        let overlay = &self.overlay;
+        let successor = || {
+            let members = overlay.members();
+            let after = members.partition_point(|member| *member <= overlay.me());
+            overlay.neighbour_at(after % members.len().max(1))
         };
+        match event {
+            Event::Trip(_) => {}
+            _ if step == 1 => {
+                let table = &**overlay.table();
+                prefetch(table, 0..size_of_val(table));
+                if let (Event::Wake, Some(successor)) = (event, successor()) {
+                    prefetch(successor, 0..1);
+                }
+            }
+            Event::Notify { .. } => prefetch(overlay.predecessors(), 0..1),
+            Event::Wake => {
+                prefetch(overlay.successors(), 0..1);
+                if let Some(table) = successor().and_then(Neighbour::table) {
+                    prefetch(table, 0..size_of_val(table));
+                }
+            }
+            _ => prefetch(overlay.successors(), 0..1),
+        }
+    }
+}
+
+/// What happens.
+impl Host {
+    #[inline]
+    fn on_arrival(&mut self, event: Event, at: &mut Context<'_, Self>) {
         match event {
             Event::Wake if at.now() == self.wake => {
                 self.wake = NEVER;
@@ -147,35 +187,6 @@ impl Actor for Host {
             Event::Through(_) => {}
         }
         self.arm(at);
-    }
-
-    /// Trips look at nothing but the neighbours, as a rule; the rest looks at the table first, and
-    /// then at the beginning of a list. Whoever is woken asks the successor for what is new.
-    fn prefetch(&self, event: &Event, step: u32) {
-        let overlay = &self.overlay;
-        let successor = || {
-            let members = overlay.members();
-            let after = members.partition_point(|member| *member <= overlay.me());
-            overlay.neighbour_at(after % members.len().max(1))
-        };
-        match event {
-            Event::Trip(_) => {}
-            _ if step == 1 => {
-                let table = &**overlay.table();
-                prefetch(table, 0..size_of_val(table));
-                if let (Event::Wake, Some(successor)) = (event, successor()) {
-                    prefetch(successor, 0..1);
-                }
-            }
-            Event::Notify { .. } => prefetch(overlay.predecessors(), 0..1),
-            Event::Wake => {
-                prefetch(overlay.successors(), 0..1);
-                if let Some(table) = successor().and_then(Neighbour::table) {
-                    prefetch(table, 0..size_of_val(table));
-                }
-            }
-            _ => prefetch(overlay.successors(), 0..1),
-        }
     }
 }
 

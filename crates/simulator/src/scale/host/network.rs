@@ -120,9 +120,6 @@ impl Host {
         at: &mut Context<'_, Self>,
     ) -> Option<Event> {
         let shared = at.shared();
-        if !shared.measure_load {
-            return Some(event);
-        }
         let bytes = match event {
             Event::Through(event) => return Some(*event),
             Event::Trip(trip) if trip.hops > 0 => bytes_of(shared, trip.flow),
