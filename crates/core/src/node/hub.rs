@@ -2,7 +2,8 @@
 //!
 //! The hub is the member that the room names, while it lives; else the one that has been running
 //! for longest of those who may be chosen. Presence says so to all alike: everybody chooses the same
-//! one without asking, and a newcomer never takes over.
+//! one without asking, and a newcomer never takes over. Where many have died at once, so may have
+//! those next in line: the more do not answer, the more are asked at the same time.
 
 use alloc::vec::Vec;
 
@@ -12,6 +13,9 @@ use crate::ring::Place;
 use crate::time::Timestamp;
 use crate::topology::Topology;
 use crate::wire::MAX_LIST;
+
+/// The most members that are asked for a link at the same time to find a hub that lives. Guess.
+const MOST_ASKED: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Hub {
@@ -61,7 +65,7 @@ impl Node {
         let me = self.me;
         let peers: Vec<_> = match self.topology {
             Topology::Mesh => self.members.places().collect(),
-            Topology::Star => hub.into_iter().filter(|hub| *hub != me).collect(),
+            Topology::Star => self.hubs_to_ask(hub),
             Topology::Ring | Topology::SmallWorld => Vec::new(),
         };
         self.tell_overlay(now, |overlay, cx| {
@@ -78,7 +82,7 @@ impl Node {
 
     /// There is a link to a member.
     pub(super) fn on_answered(&mut self, now: Timestamp, member: Place) {
-        if self.members.note_answer(member) {
+        if self.members.note_answer(member) || self.hub.present == Some(member) {
             self.update_direct(now);
         }
     }
@@ -98,6 +102,27 @@ impl Node {
             first.map(|(_, _, place)| place)
         };
         self.hub.named.filter(lives).or_else(longest_running)
+    }
+
+    /// The hub, and while there is no link to it as many of those next in line as did not answer.
+    fn hubs_to_ask(&self, hub: Option<Place>) -> Vec<Place> {
+        let Some(hub) = hub.filter(|hub| *hub != self.me) else {
+            return Vec::new();
+        };
+        let more = if self.overlay.is_open(hub) {
+            0
+        } else {
+            self.members.unanswering_hubs().min(MOST_ASKED - 1)
+        };
+        let mut next: Vec<_> = if more > 0 {
+            let others = self.members.willing_hubs();
+            others.filter(|(.., place)| *place != hub).collect()
+        } else {
+            Vec::new()
+        };
+        next.sort_unstable();
+        let next = next.into_iter().take(more).map(|(.., place)| place);
+        core::iter::once(hub).chain(next).collect()
     }
 
     /// The hub as the way to somebody that this member has no link to. Lookahead finds it, except

@@ -142,6 +142,13 @@ impl Members {
             .filter(|(.., place)| self.answers(*place))
     }
 
+    /// How many of those who may be the hub do not answer.
+    pub(super) fn unanswering_hubs(&self) -> usize {
+        let places = self.records.iter();
+        let willing = places.filter(|(_, record)| record.presence.may_be_hub);
+        willing.filter(|(place, _)| !self.answers(**place)).count()
+    }
+
     pub(super) fn own_name(&self) -> &str {
         &self.name
     }

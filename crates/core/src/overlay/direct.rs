@@ -191,8 +191,9 @@ impl<M: Member> Overlay<M> {
             let spread = (me.0 ^ member.position().0).wrapping_mul(SPREAD);
             (self.quarantine.failures(*member), spread)
         });
-        // After failures one at a time, to see whether things have changed.
-        if direct.failures > 0 {
+        // After failures one at a time, to see whether things have changed; of several who may be
+        // the hub, all.
+        if direct.failures > 0 && !cx.topology.has_hub() {
             may_begin = may_begin.min(usize::from(under_way == 0));
         }
         for (member, _) in missing.into_iter().take(may_begin) {

@@ -12,7 +12,9 @@
 //! - after the network was cut or joined, while it loses much, and while there is no tracker:
 //!   without a way to signal, or with neighbours wrongly held to be dead or out of reach, a ring
 //!   cannot be repaired;
-//! - after a crash or a leave that broke it at once: Zave allows no such failure.
+//! - after a crash or a leave that broke it at once: Zave allows no such failure. Nor does she allow
+//!   one that left somebody the last entry of a full list only, which a newcomer pushes out whose
+//!   table is on its way.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct Settled {
     list_len: usize,
     sessions: BTreeSet<Session>,
     network_changed: Timestamp,
+    /// When the last one joined.
+    joined: Timestamp,
 }
 
 impl Settled {
@@ -45,6 +49,7 @@ impl Settled {
             list_len,
             sessions: BTreeSet::new(),
             network_changed: Timestamp::ZERO,
+            joined: Timestamp::ZERO,
         }
     }
 
@@ -63,9 +68,23 @@ impl Settled {
     /// Members have crashed or left at `now`: what that has broken at once is not demanded.
     pub fn on_fault(&mut self, now: Timestamp, view: &RingView) {
         self.forget_unifying(now, view);
-        if self.demand(now, view).is_err() {
+        let has_newcomers = now.since(self.joined) < MEMBER_SETTLES;
+        if self.demand(now, view).is_err() || has_newcomers && self.hangs_by_one(view) {
             self.sessions.clear();
         }
+    }
+
+    /// Whether of somebody's full list only the last entry lives.
+    fn hangs_by_one(&self, view: &RingView) -> bool {
+        (0..view.members().len()).any(|at| {
+            let member = &view.members()[at];
+            let last = member.successors.last();
+            let first_living = view.first_living(at).map(|at| view.members()[at].place);
+            member.successors.len() >= self.list_len
+                && last.is_some()
+                && first_living.as_ref() == last
+                && self.sessions.contains(&member.session)
+        })
     }
 
     /// Checks that what held of those who are settled holds, and adds those of whom it does now.
@@ -73,6 +92,8 @@ impl Settled {
     /// # Errors
     /// What is true no longer.
     pub fn check(&mut self, now: Timestamp, view: &RingView) -> Result<(), Violation> {
+        let joined = view.members().iter().map(|member| member.since).max();
+        self.joined = joined.unwrap_or_default().max(self.joined);
         self.forget_unifying(now, view);
         self.demand(now, view)?;
         if now.since(self.network_changed) < NETWORK_SETTLES {
@@ -128,4 +149,31 @@ fn is_unifying(now: Timestamp, view: &RingView, component: &[usize]) -> bool {
     };
     one_ring::count(view, component) > 1
         || component.len() > 1 && component.iter().any(newly_founded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::view::tests::ideal_view;
+
+    /// A view of the members of an ideal ring, some of whom have crashed.
+    fn without(view: &RingView, crashed: &[usize]) -> RingView {
+        let members = view.members().iter().enumerate();
+        let living = members.filter(|(at, _)| !crashed.contains(at));
+        RingView::new(living.map(|(_, member)| member.clone()).collect())
+    }
+
+    #[test]
+    fn the_last_entry_is_demanded_unless_a_newcomer_may_push_it_out() {
+        let view = ideal_view(12, 3);
+        let crashed = without(&view, &[1, 2]);
+        let now = Timestamp::ZERO + 2 * NETWORK_SETTLES;
+        let mut settled = Settled::new(3);
+        assert_eq!(settled.check(now, &view), Ok(()));
+        settled.on_fault(now, &crashed);
+        assert_eq!(settled.count(), 12);
+        settled.joined = now;
+        settled.on_fault(now, &crashed);
+        assert_eq!(settled.count(), 0);
+    }
 }

@@ -198,7 +198,7 @@ impl<E> Wheel<E> {
     /// Bytes that its events take, free chunks included.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.slab.room() * size_of::<Option<Entry<E>>>()
+        self.slab.len() * size_of::<Option<Entry<E>>>()
             + self.chains.len() * size_of::<u32>()
             + self.open.capacity() * size_of::<Rank>()
             + self.early.capacity() * size_of::<Early<E>>()

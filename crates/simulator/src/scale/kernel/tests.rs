@@ -83,7 +83,7 @@ impl Actor for Walker {
         }
     }
 
-    fn prefetch(&self) {
+    fn prefetch(&self, _event: &Self::Event, _step: u32) {
         prefetch(&self.history, 0..8);
     }
 }
