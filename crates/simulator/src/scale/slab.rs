@@ -1,6 +1,7 @@
 //! Room for millions of entries, by number, that grows without moving them: to double a vector of
 //! so many takes one and a half times its memory for a moment.
 
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 
 use super::memory::advise_large_pages;
@@ -44,7 +45,7 @@ impl<T> Slab<T> {
     /// Puts an entry where none is. What is there is not looked at, which would be a wait for memory.
     #[inline]
     pub(super) fn put(&mut self, number: u32, entry: T) {
-        std::mem::forget(self.at(number).replace(entry));
+        let _ = ManuallyDrop::new(self.at(number).replace(entry));
     }
 
     /// Takes the entry of a number out.
