@@ -366,7 +366,7 @@ impl Demo {
         }
         let asked = members::living(&self.members);
         for &member in &asked {
-            self.tell(member, &Request::Status { id: None })?;
+            self.members[member].tell(&Request::Status { id: None })?;
         }
         self.drive("a member did not tell its status", CLOSING, |demo| {
             asked
@@ -489,35 +489,15 @@ impl Demo {
                 content: Content::text(number.to_string()),
                 class: SendClass::Reliable,
             };
-            self.tell(from, &request)?;
+            self.members[from].tell(&request)?;
         }
         Ok(())
-    }
-
-    fn tell(&self, member: usize, request: &Request) -> Result<(), Failure> {
-        let member = &self.members[member];
-        match &member.process {
-            Some(process) if !process.tell(request) => Err(Failure::failed(format!(
-                "{} takes no commands: {}",
-                member.name,
-                process.last_words()
-            ))),
-            _ => Ok(()),
-        }
     }
 
     fn on_told(&mut self, told: Told<Report>) -> Result<(), Failure> {
         let Told { member, at, report } = told;
         let Some(report) = report else {
-            let member = &self.members[member];
-            return match &member.process {
-                Some(process) => Err(Failure::failed(format!(
-                    "{} has ended: {}",
-                    member.name,
-                    process.last_words()
-                ))),
-                None => Ok(()),
-            };
+            return self.members[member].on_end();
         };
         let numbered = |text: Option<String>| text.and_then(|text| text.parse().ok());
         match self.members[member].take(report) {

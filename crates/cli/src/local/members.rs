@@ -3,7 +3,10 @@
 use circlet_core::identity::NodeId;
 use circlet_core::wire::LinkState;
 
+use serde::Serialize;
+
 use super::process::Process;
+use crate::failure::Failure;
 use crate::node::protocol::{NeighbourReport, Report};
 
 /// One process of the ring.
@@ -30,6 +33,34 @@ impl Member {
             joined: false,
             forwarded: None,
         }
+    }
+
+    /// Tells it to do something; the dead are told nothing.
+    ///
+    /// # Errors
+    /// If it does not take commands.
+    pub fn tell(&self, request: &impl Serialize) -> Result<(), Failure> {
+        match &self.process {
+            Some(process) if !process.tell(request) => {
+                Err(self.failure(process, "takes no commands"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Its process has ended.
+    ///
+    /// # Errors
+    /// If it was not killed before.
+    pub fn on_end(&self) -> Result<(), Failure> {
+        match &self.process {
+            Some(process) => Err(self.failure(process, "has ended")),
+            None => Ok(()),
+        }
+    }
+
+    fn failure(&self, process: &Process, what: &str) -> Failure {
+        Failure::failed(format!("{} {what}: {}", self.name, process.last_words()))
     }
 
     pub fn lives(&self) -> bool {

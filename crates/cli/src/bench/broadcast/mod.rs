@@ -166,7 +166,7 @@ impl Bench {
                 topology: self.args.broadcast.topology.topology,
                 messages: most,
             };
-            self.tell(member, &order)?;
+            self.members[member].tell(&order)?;
         }
         self.listen("the ring did not close", |bench| {
             members::is_closed(&bench.members)
@@ -201,7 +201,7 @@ impl Bench {
                 size: self.size(),
                 rate: rate.map(|rate| rate as f64 / senders as f64),
             };
-            self.tell(member, &order)?;
+            self.members[member].tell(&order)?;
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl Bench {
     async fn totals(&mut self) -> Result<Vec<Option<Box<Total>>>, Failure> {
         let living = members::living(&self.members);
         for &member in &living {
-            self.tell(member, &Order::Tell)?;
+            self.members[member].tell(&Order::Tell)?;
         }
         self.listen("a member did not tell what it has seen", |bench| {
             living.iter().all(|&at| bench.progress[at].total.is_some())
@@ -312,29 +312,9 @@ impl Bench {
                 progress.received = received;
             }
             Some(Answer::Account(Account::Total(total))) => progress.total = Some(total),
-            None => {
-                if let Some(process) = &member.process {
-                    return Err(Failure::failed(format!(
-                        "{} has ended: {}",
-                        member.name,
-                        process.last_words()
-                    )));
-                }
-            }
+            None => member.on_end()?,
         }
         Ok(())
-    }
-
-    fn tell(&self, member: usize, order: &Order) -> Result<(), Failure> {
-        let member = &self.members[member];
-        match &member.process {
-            Some(process) if !process.tell(order) => Err(Failure::failed(format!(
-                "{} takes no orders: {}",
-                member.name,
-                process.last_words()
-            ))),
-            _ => Ok(()),
-        }
     }
 
     /// How many messages each member sends.

@@ -282,7 +282,7 @@ impl Host {
         }
     }
 
-    /// Gives a broadcast to all neighbours but the one it came from.
+    /// Gives a broadcast to all neighbours, or one of another's to those it goes on to.
     pub(super) fn pass_on(&mut self, at: &mut Context<'_, Self>, flood: Flood) {
         let shared = at.shared();
         let onward = Flood {
@@ -291,10 +291,13 @@ impl Host {
             ..flood
         };
         let bytes = bytes_of(shared, flood.flow);
+        let (origin, from) = (shared.slot(flood.origin), shared.slot(flood.from));
         for index in 0..self.overlay.members().len() {
             let to = self.overlay.members()[index];
-            let is_open = self.overlay.is_open(to);
-            if is_open && (flood.hops == 0 || to.index() != flood.from) {
+            let goes_on = flood.hops == 0
+                || to != from && shared.topology.is_direct()
+                || self.overlay.passes_on(shared.topology, origin, from, to);
+            if goes_on && self.overlay.is_open(to) {
                 let event = Event::Flood(onward);
                 self.send(at, to, event, bytes, Class::Message, Duration::ZERO);
             }
