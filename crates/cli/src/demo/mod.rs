@@ -419,15 +419,7 @@ impl Demo {
     async fn end(self) {
         // What they still tell is not waited for.
         drop(self.told);
-        let mut leaving: Vec<_> = self
-            .members
-            .into_iter()
-            .filter_map(|member| member.process)
-            .map(|process| tokio::spawn(process.end()))
-            .collect();
-        for process in &mut leaving {
-            let _ = process.await;
-        }
+        members::end(self.members).await;
     }
 
     /// Sends what there is to send and listens, until `done` or `limit` is over.

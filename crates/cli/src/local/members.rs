@@ -95,6 +95,18 @@ impl Member {
     }
 }
 
+/// Lets all processes leave.
+pub async fn end(members: Vec<Member>) {
+    let processes = members.into_iter().filter_map(|member| member.process);
+    let leaving: Vec<_> = processes
+        .map(|process| tokio::spawn(process.end()))
+        .collect();
+    for process in leaving {
+        // Fails if that has panicked, which has been said then.
+        let _ = process.await;
+    }
+}
+
 /// The numbers of those that live.
 pub fn living(members: &[Member]) -> Vec<usize> {
     let numbers = 0..members.len();

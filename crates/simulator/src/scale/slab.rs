@@ -1,5 +1,5 @@
-//! Room for millions of entries, by number, that grows without moving them: to double a vector of
-//! so many takes one and a half times its memory for a moment.
+//! Room for millions of entries, by number, that grows without moving them: to move a vector of
+//! so many takes its memory twice for a moment.
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;

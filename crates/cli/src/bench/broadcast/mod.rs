@@ -267,15 +267,7 @@ impl Bench {
     async fn end(self) {
         // What they still tell is not waited for.
         drop(self.told);
-        let mut leaving: Vec<_> = self
-            .members
-            .into_iter()
-            .filter_map(|member| member.process)
-            .map(|process| tokio::spawn(process.end()))
-            .collect();
-        for process in &mut leaving {
-            let _ = process.await;
-        }
+        members::end(self.members).await;
     }
 
     async fn listen(&mut self, failure: &str, done: impl Fn(&Self) -> bool) -> Result<(), Failure> {
