@@ -52,3 +52,43 @@ fn a_ring_left_alone_stays_as_it_is() {
         }
     });
 }
+
+/// An idle member wakes once a second to ping all the links it has offered, and those it has
+/// accepted are pinged by the others.
+#[test]
+fn idle_members_ping_all_their_links_at_a_time() {
+    let config = SimConfig {
+        trace_lines: 10_000,
+        ..config(1)
+    };
+    let (mut sim, nodes) = ring_of(16, config);
+    // Between two tellings of presence.
+    sim.run_for(secs(50));
+    let links: usize = sim.snapshots().iter().map(|node| node.links.len()).sum();
+    let mut lines = sim.trace_lines();
+    let first = lines.next().map_or(0.0, seconds);
+    let is_wake = |line: &&str| line.contains("timer Heartbeat");
+    let is_ping = |line: &&str| line.contains("-> SendFrame") && line.contains(r#"(b"\x01"#);
+    let (mut wakes, mut pings, mut last) = (0, 0, first);
+    for line in lines {
+        wakes += usize::from(is_wake(&line));
+        pings += usize::from(is_ping(&line));
+        last = seconds(line);
+    }
+    let time = last - first;
+    let per_node = |count: usize| count as f64 / (time * nodes.len() as f64);
+    let (wakes, pings) = (per_node(wakes), per_node(pings));
+    println!("{wakes:.2} wakes and {pings:.2} pings a second and node, in {time:.1} s");
+    let offered = links as f64 / (2 * nodes.len()) as f64;
+    assert!(
+        (0.8..1.3).contains(&(pings / offered)),
+        "{pings} for {offered} links offered"
+    );
+    assert!(wakes < 4.0, "{wakes} wakes");
+}
+
+/// When a line of the trace was written.
+fn seconds(line: &str) -> f64 {
+    let time = line.split('s').next();
+    time.and_then(|time| time.parse().ok()).expect("a time")
+}

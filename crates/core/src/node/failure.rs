@@ -7,6 +7,7 @@
 //! [`Config::probes`](crate::Config::probes) of those without an answer it is dead. Nobody is
 //! dead on the word of others: that only brings the first probe forward.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Channel, InputError, LinkId, Node, Role, TimerKind};
@@ -16,6 +17,11 @@ use crate::time::Timestamp;
 use crate::wire::{Bye, LinkState, Ping, Pong};
 
 use super::links::Link;
+
+/// The part of [`Config::heartbeat`](crate::Config::heartbeat) by which a ping may be early to go
+/// along with another one. Half of it brings any two together, the first ping of one of them or
+/// that of the other: soon all links are pinged at a time, and an idle member wakes once for them.
+const EARLY: u32 = 2;
 
 /// Time between two measures of the round-trip time of a link that is never silent.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
@@ -43,16 +49,11 @@ impl Node {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Timestamp, id: LinkId) {
-        let (heartbeat, interval) = (self.config.heartbeat, self.config.probe_interval);
-        let Some(link) = self.links.get_mut(id) else {
+        let Some(link) = self.links.get(id) else {
             return;
         };
         // The timer is not moved with every frame; it finds out when it fires.
-        let turn = match link.role {
-            Role::Offerer => Duration::ZERO,
-            Role::Answerer => interval / 2,
-        };
-        let due = link.heard + heartbeat + turn;
+        let due = link.heard + self.silence(link);
         if link.unanswered == 0 && now < due {
             let is_measured = now.since(link.measured) < MEASURE_INTERVAL;
             self.timers.set(TimerKind::Heartbeat(id), due);
@@ -61,7 +62,6 @@ impl Node {
             }
             return;
         }
-        // The first ping is the heartbeat, the others are probes.
         if link.unanswered > self.config.probes {
             let (peer, incarnation) = (link.peer, link.incarnation);
             self.counters.links_timed_out += 1;
@@ -69,6 +69,35 @@ impl Node {
             self.on_dead(now, peer, incarnation);
             return;
         }
+        // The first ping is the heartbeat, the others are probes.
+        let is_heartbeat = link.unanswered == 0;
+        self.ping(now, id);
+        if is_heartbeat {
+            let by = now + self.config.heartbeat / EARLY;
+            let is_due = |link: &Link| {
+                let is_mine = link.role == Role::Offerer && link.unanswered == 0;
+                is_mine && link.heard + self.silence(link) <= by
+            };
+            let due = self.links.open().filter(|link| is_due(link));
+            let due: Vec<_> = due.map(|link| link.id).collect();
+            due.into_iter().for_each(|id| self.ping(now, id));
+        }
+    }
+
+    /// The time for which a peer may be silent before this side pings it.
+    fn silence(&self, link: &Link) -> Duration {
+        match link.role {
+            Role::Offerer => self.config.heartbeat,
+            Role::Answerer => self.config.heartbeat + self.config.probe_interval / 2,
+        }
+    }
+
+    /// Pings a peer: its answer is due within a probe interval, to the first ping within two.
+    fn ping(&mut self, now: Timestamp, id: LinkId) {
+        let interval = self.config.probe_interval;
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
         link.unanswered += 1;
         let (unanswered, peer) = (link.unanswered, link.peer);
         if unanswered == 2 {
@@ -95,7 +124,16 @@ impl Node {
         }
     }
 
-    pub(super) fn on_ping(&mut self, id: LinkId, ping: &Ping) {
+    pub(super) fn on_ping(&mut self, now: Timestamp, id: LinkId, ping: &Ping) {
+        // As long as the peer keeps doing that, this side need not look at the link.
+        if let Some(link) = self
+            .links
+            .get(id)
+            .filter(|link| link.role == Role::Answerer)
+        {
+            let due = now + self.silence(link);
+            self.timers.set(TimerKind::Heartbeat(id), due);
+        }
         self.send(id, Channel::Control, Pong { stamp: ping.stamp });
     }
 

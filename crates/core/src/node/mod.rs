@@ -327,7 +327,7 @@ impl Node {
             return Err(InputError::Throttled);
         }
         match head {
-            Head::Ping(ping) => self.on_ping(link, &ping),
+            Head::Ping(ping) => self.on_ping(now, link, &ping),
             Head::Pong(pong) => self.on_pong(now, link, &pong),
             Head::Bye(bye) => self.on_bye(now, link, &bye),
             Head::Want(want) => self.on_overlay_message(now, link, OverlayMessage::Want(want)),

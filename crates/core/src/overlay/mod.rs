@@ -45,7 +45,7 @@ use crate::config::Config;
 use crate::ring::{Member, Position};
 use crate::time::Timestamp;
 use crate::topology::{Topology, Wanted};
-use crate::wire::{Want, Wish};
+use crate::wire::{Want, Wish, Wishes};
 
 pub use long_links::harmonic_distance;
 pub use neighbours::{Neighbour, Phase};
@@ -171,9 +171,9 @@ pub struct Standing<M> {
     /// The last table it told.
     pub table: Arc<Table<M>>,
     /// What this member wants the link for.
-    pub mine: Want,
+    pub mine: Wishes,
     /// What the neighbour wants it for.
-    pub theirs: Want,
+    pub theirs: Wishes,
 }
 
 /// When each timer is to fire; never, if at the end of time.
@@ -425,19 +425,19 @@ impl<M: Member> Overlay<M> {
 
     /// A neighbour has begun an attempt.
     pub fn on_offered(&mut self, member: M, wish: Wish) {
-        let known = Neighbour::new(Want::NOTHING, Want::of(wish));
+        let known = Neighbour::new(Wishes::NOTHING, Wishes::of(wish));
         self.neighbours.insert(member, known);
     }
 
     /// Frames can be exchanged with a neighbour.
     pub fn on_opened(&mut self, cx: &mut Context<'_, M>, member: M) {
-        let Some(want) = self.neighbours.get(member).map(|known| known.mine) else {
+        if !self.neighbours.contains(member) {
             return;
-        };
+        }
         self.neighbours.set_phase(member, Phase::Open);
         self.quarantine.lift(member);
         self.links_changed(cx);
-        cx.send(member, Message::Want(want));
+        self.tell_wishes(cx, member);
         self.send_table(cx, member);
         if cx.wanted().direct {
             self.on_direct_opened(cx);

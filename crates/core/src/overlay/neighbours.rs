@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::table::Table;
 use crate::ring::Member;
-use crate::wire::{Want, Wish};
+use crate::wire::{Want, Wish, Wishes};
 
 /// How far a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,9 +31,13 @@ pub struct Neighbour<M> {
     /// Whether that says that it has joined the ring.
     member: bool,
     /// What this member wants the link for.
-    pub(super) mine: Want,
+    pub(super) mine: Wishes,
     /// What the neighbour wants it for.
-    pub(super) theirs: Want,
+    pub(super) theirs: Wishes,
+    /// The number of the last [`Want`] that this member has sent.
+    told: u8,
+    /// The number of the latest one that has come.
+    heard: u8,
     /// It was asked to let this member join, and has told no newer table since.
     pub(super) asked: bool,
     /// Eight times the binary logarithm of the number of members when it was drawn as a long
@@ -43,20 +47,22 @@ pub struct Neighbour<M> {
 
 impl<M> Neighbour<M> {
     /// One that a link is about to be set up with.
-    pub(super) const fn new(mine: Want, theirs: Want) -> Self {
+    pub(super) const fn new(mine: Wishes, theirs: Wishes) -> Self {
         Self {
             table: None,
             phase: Phase::Connecting,
             member: false,
             mine,
             theirs,
+            told: 0,
+            heard: 0,
             asked: false,
             drawn_at: 0,
         }
     }
 
     /// One that has told `table` over an open link.
-    pub(super) fn standing(table: Arc<Table<M>>, mine: Want, theirs: Want) -> Self {
+    pub(super) fn standing(table: Arc<Table<M>>, mine: Wishes, theirs: Wishes) -> Self {
         Self {
             phase: Phase::Open,
             member: table.member,
@@ -91,14 +97,37 @@ impl<M> Neighbour<M> {
 
     /// What this member wants the link for.
     #[must_use]
-    pub const fn mine(&self) -> &Want {
+    pub const fn mine(&self) -> &Wishes {
         &self.mine
     }
 
     /// What the neighbour wants the link for.
     #[must_use]
-    pub const fn theirs(&self) -> &Want {
+    pub const fn theirs(&self) -> &Wishes {
         &self.theirs
+    }
+
+    /// The numbers of the last [`Want`] that was sent, and of the latest one that has come.
+    #[must_use]
+    pub const fn serials(&self) -> (u8, u8) {
+        (self.told, self.heard)
+    }
+
+    /// What to tell the neighbour of this member's wishes now.
+    pub(super) const fn next_want(&mut self) -> Want {
+        self.told = self.told.wrapping_add(1);
+        Want {
+            wishes: self.mine,
+            serial: self.told,
+        }
+    }
+
+    /// Takes what the neighbour told of its wishes, unless something later has overtaken it.
+    pub(super) const fn hear_want(&mut self, want: Want) {
+        if want.is_after(self.heard) {
+            self.theirs = want.wishes;
+            self.heard = want.serial;
+        }
     }
 
     fn is_ready(&self) -> bool {

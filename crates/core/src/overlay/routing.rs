@@ -292,7 +292,7 @@ mod tests {
     use super::super::{Standing, Table};
     use super::*;
     use crate::time::Timestamp;
-    use crate::wire::Want;
+    use crate::wire::Wishes;
 
     /// Member 10, with a link to each of `neighbours`, which have the links named.
     fn ten(neighbours: &[(u8, &[u8])]) -> Overlay<Spot> {
@@ -312,8 +312,8 @@ mod tests {
             neighbours.iter().map(|(member, links)| Standing {
                 member: Spot(*member),
                 table: table(spots(links)),
-                mine: Want::NOTHING,
-                theirs: Want::NOTHING,
+                mine: Wishes::NOTHING,
+                theirs: Wishes::NOTHING,
             }),
             Timestamp::MAX,
             8,

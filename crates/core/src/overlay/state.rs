@@ -25,7 +25,9 @@ impl<M: Member + Hash> Overlay<M> {
     ///
     /// What only grows is made comparable: times count from the present, and `rank` stands for
     /// the versions of a member's tables, of which only the order matters. Left out are the long
-    /// links, and when timers fire: that is the caller's to decide, with [`Overlay::fire`].
+    /// links, the numbers of wishes ([`Neighbour::serials`](super::Neighbour::serials)), which only
+    /// matter beside those under way, and when timers fire: that is the caller's to decide, with
+    /// [`Overlay::fire`].
     pub fn hash_ring<H: Hasher>(
         &self,
         cx: &Context<'_, M>,

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::ring::{Member, Position};
 use crate::time::Timestamp;
 use crate::topology::Topology;
-use crate::wire::{Want, Wish};
+use crate::wire::{Wish, Wishes};
 
 /// A member on a ring of 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,8 +82,8 @@ fn the_unreachable_are_not_listed_beyond_what_is_known() {
     let standing = |member, table| Standing {
         member: Spot(member),
         table,
-        mine: Want::of(Wish::Ring),
-        theirs: Want::of(Wish::Ring),
+        mine: Wishes::of(Wish::Ring),
+        theirs: Wishes::of(Wish::Ring),
     };
     with_context(|cx| {
         let mut overlay = Overlay::resume(

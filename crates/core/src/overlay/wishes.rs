@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Action, Context, Message, NEVER, Neighbour, Overlay};
 use crate::ring::Member;
-use crate::wire::{Want, Wish};
+use crate::wire::{Want, Wish, Wishes};
 
 impl<M: Member> Overlay<M> {
     /// Whether there is room for a link that a neighbour wants.
@@ -34,7 +34,7 @@ impl<M: Member> Overlay<M> {
         {
             return false;
         }
-        let known = Neighbour::new(Want::of(wish), Want::NOTHING);
+        let known = Neighbour::new(Wishes::of(wish), Wishes::NOTHING);
         self.neighbours.insert(member, known);
         cx.out.push(Action::Open { to: member, wish });
         true
@@ -64,15 +64,22 @@ impl<M: Member> Overlay<M> {
     }
 
     pub(super) fn want_changed(&mut self, cx: &mut Context<'_, M>, member: M) {
-        if let Some(known) = self.neighbours.get(member).filter(|known| known.is_open()) {
-            cx.send(member, Message::Want(known.mine));
-        }
+        self.tell_wishes(cx, member);
         self.check_linger(cx, member);
+    }
+
+    /// Says what this member wants an open link for.
+    pub(super) fn tell_wishes(&mut self, cx: &mut Context<'_, M>, member: M) {
+        if let Some(known) = self.neighbours.get_mut(member)
+            && known.is_open()
+        {
+            cx.send(member, Message::Want(known.next_want()));
+        }
     }
 
     pub(super) fn on_want(&mut self, cx: &mut Context<'_, M>, from: M, want: Want) {
         if let Some(known) = self.neighbours.get_mut(from) {
-            known.theirs = want;
+            known.hear_want(want);
         }
         self.check_linger(cx, from);
     }

@@ -336,7 +336,7 @@ mod tests {
     use super::*;
     use crate::identity::{Identity, Incarnation, NodeId, Signature};
     use crate::ring::Position;
-    use crate::wire::{ByeReason, Heard, LookupReply, NodeKind, Places, ReliableAck, Wish};
+    use crate::wire::{ByeReason, Heard, LookupReply, NodeKind, Places, ReliableAck, Wish, Wishes};
     use alloc::vec;
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{Rng, RngExt, SeedableRng};
@@ -380,7 +380,10 @@ mod tests {
                 successors: places(),
                 predecessors: Places::default(),
             }),
-            Head::Want(Want::of(Wish::Ring).and(Want::of(Wish::Direct))),
+            Head::Want(Want {
+                wishes: Wishes::of(Wish::Ring).and(Wishes::of(Wish::Direct)),
+                serial: 200,
+            }),
             Head::Join(Join {
                 unreachable: places(),
             }),

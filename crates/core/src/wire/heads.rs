@@ -83,11 +83,28 @@ pub struct Bye {
     pub predecessors: Places,
 }
 
-/// What the sender wants this link for, a bit for each wish: kept while either side wants it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Want(u8);
+/// What the sender wants this link for. The channel keeps no order, so each has a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Want {
+    /// All of its wishes. The link is kept while either side has any.
+    pub wishes: Wishes,
+    /// One more than the last one's on this link, beginning with 1, and with 0 after 255.
+    pub serial: u8,
+}
 
 impl Want {
+    /// Whether this was said after the one with this number (RFC 1982, section 3.2).
+    #[must_use]
+    pub const fn is_after(self, serial: u8) -> bool {
+        self.serial.wrapping_sub(serial).cast_signed() > 0
+    }
+}
+
+/// What a member wants a link for, a bit for each wish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wishes(u8);
+
+impl Wishes {
     /// The link is not wanted.
     pub const NOTHING: Self = Self(0);
 

@@ -13,7 +13,7 @@ pub use frame::{Frame, FrameBuf, Head};
 pub use heads::{
     Body, Broadcast, BroadcastRequest, Bye, ByeReason, CatchUp, Circulate, CirculateAck, Current,
     Gone, Heard, Hops, Join, JoinReply, Lookup, LookupReply, Notify, Ping, Places, Pong, Presence,
-    PresenceRequest, ReliableAck, Routed, Stabilize, Table, Want,
+    PresenceRequest, ReliableAck, Routed, Stabilize, Table, Want, Wishes,
 };
 pub use records::{MAX_RECORD, PACKET, Packer, Record, Unpacker};
 pub use signal::{RejectReason, Signal, SignalBody, SignedSignal, Wish};

@@ -13,7 +13,7 @@ use circlet_core::wire::{
     CirculateAck, Current, ErrorCode, Frame, Gone, Head, Heard, Hops, Join, JoinReply, LinkReport,
     LinkState, Lookup, LookupReply, MAX_CANDIDATE, MAX_CIRCULATED, MAX_FRAME, MAX_LIST, MAX_NAME,
     NodeKind, Notify, Ping, Places, Pong, Presence, PresenceRequest, RejectReason, ReliableAck,
-    Routed, Signal, SignalBody, SignedSignal, Stabilize, Table, TrackerMessage, Want, Wish,
+    Routed, Signal, SignalBody, SignedSignal, Stabilize, Table, TrackerMessage, Want, Wish, Wishes,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -97,11 +97,12 @@ fn wish() -> impl Strategy<Value = Wish> {
 }
 
 fn want() -> impl Strategy<Value = Want> {
-    vec(wish(), 0..4).prop_map(|wishes| {
-        wishes
-            .into_iter()
-            .map(Want::of)
-            .fold(Want::NOTHING, Want::and)
+    (vec(wish(), 0..4), any::<u8>()).prop_map(|(wishes, serial)| {
+        let wishes = wishes.into_iter().map(Wishes::of);
+        Want {
+            wishes: wishes.fold(Wishes::NOTHING, Wishes::and),
+            serial,
+        }
     })
 }
 

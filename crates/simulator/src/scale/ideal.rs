@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use circlet_core::overlay::{List, Overlay, Standing, Table, harmonic_distance};
 use circlet_core::ring::{Member, Position};
-use circlet_core::wire::{MAX_LIST, Want, Wish};
+use circlet_core::wire::{MAX_LIST, Wish, Wishes};
 use circlet_core::{Timestamp, Topology};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -140,19 +140,19 @@ impl Link {
         self.0 & (MINE_RING - 1)
     }
 
-    const fn mine(self) -> Want {
-        self.want(MINE_RING, MINE_LONG)
+    const fn mine(self) -> Wishes {
+        self.wishes(MINE_RING, MINE_LONG)
     }
 
-    const fn theirs(self) -> Want {
-        self.want(THEIRS_RING, THEIRS_LONG)
+    const fn theirs(self) -> Wishes {
+        self.wishes(THEIRS_RING, THEIRS_LONG)
     }
 
-    const fn want(self, ring: u32, long: u32) -> Want {
-        let mut want = Want::NOTHING;
-        want.set(Wish::Ring, self.0 & ring != 0);
-        want.set(Wish::Long, self.0 & long != 0);
-        want
+    const fn wishes(self, ring: u32, long: u32) -> Wishes {
+        let mut wishes = Wishes::NOTHING;
+        wishes.set(Wish::Ring, self.0 & ring != 0);
+        wishes.set(Wish::Long, self.0 & long != 0);
+        wishes
     }
 }
 
@@ -169,39 +169,39 @@ impl Links {
     }
 
     fn choose(shared: &Shared, order: &[Slot], kind: LongLinkKind) -> Self {
-        let mut wishes = Wishes(Vec::new());
+        let mut reasons = Reasons(Vec::new());
         match shared.topology {
             Topology::Ring | Topology::SmallWorld => {
                 let wanted = shared.topology.wanted(&shared.config);
-                wishes.ring(shared, order, wanted.ring_links);
+                reasons.ring(shared, order, wanted.ring_links);
                 let mut accepted = vec![0; order.len()];
                 for rank in 0..order.len() {
                     for peer in long_links(shared, order, rank, kind, &accepted) {
                         accepted[peer as usize] += 1;
-                        wishes.add(rank, peer as usize, MINE_LONG, THEIRS_LONG);
+                        reasons.add(rank, peer as usize, MINE_LONG, THEIRS_LONG);
                     }
                 }
             }
-            Topology::Mesh => wishes.ring(shared, order, order.len() / 2),
+            Topology::Mesh => reasons.ring(shared, order, order.len() / 2),
             Topology::Star => {
                 let hub = order.binary_search(&shared.slot(shared.hub)).unwrap_or(0);
                 for rank in (0..order.len()).filter(|rank| *rank != hub) {
-                    wishes.add(rank, hub, MINE_RING, THEIRS_RING);
+                    reasons.add(rank, hub, MINE_RING, THEIRS_RING);
                 }
             }
         }
-        wishes.links(order.len())
+        reasons.links(order.len())
     }
 }
 
 /// Who wants a link with whom: the rank of one end, then the [`Link`] seen from there.
-struct Wishes(Vec<u64>);
+struct Reasons(Vec<u64>);
 
-impl Wishes {
+impl Reasons {
     /// A link between two ranks, with the reason as each of them sees it.
     fn add(&mut self, from: usize, to: usize, seen_from: u32, seen_to: u32) {
         let wish = |from: usize, to: usize, reason: u32| {
-            // Sorted, both ends' wishes for the same link come together.
+            // Sorted, both ends' reasons for the same link come together.
             (from as u64) << 32 | (to as u64) << 4 | u64::from(reason >> RANK_BITS)
         };
         self.0.push(wish(from, to, seen_from));
@@ -223,11 +223,11 @@ impl Wishes {
     }
 
     fn links(self, count: usize) -> Links {
-        let mut wishes = self.0;
-        wishes.sort_unstable();
-        let mut ends: Vec<Link> = Vec::with_capacity(wishes.len());
+        let mut reasons = self.0;
+        reasons.sort_unstable();
+        let mut ends: Vec<Link> = Vec::with_capacity(reasons.len());
         let mut starts = Vec::with_capacity(count + 1);
-        for wish in wishes {
+        for wish in reasons {
             let (rank, peer) = ((wish >> 32) as usize, (wish as u32) >> 4);
             let reason = (wish as u32 & 0xf) << RANK_BITS;
             let is_new_rank = starts.len() <= rank;

@@ -254,6 +254,11 @@ fn a_crash_and_all_that_goes_on_besides() {
         ..in_order()
     };
     exhaust("abcd", setting, crashes(1));
+    let setting = Setting {
+        wants_in_flight: true,
+        ..lean()
+    };
+    exhaust("abcd", setting, crashes(1));
     let budget = Budget {
         rounds: 1,
         waits: 1,
@@ -318,16 +323,16 @@ fn a_member_out_of_reach_needs_somebody_to_vouch_for_it() {
     assert!(steps <= 12, "{steps} steps:\n{text}");
 }
 
-/// A fault that is known: `Want` has no number, so that one that overtakes another one leaves
-/// its receiver with what no longer holds.
 #[test]
-fn wants_that_overtake_each_other_are_noticed() {
+fn older_wishes_that_win_are_noticed() {
     let setting = Setting {
         wants_in_flight: true,
+        bug: Some(Bug::OlderWishesWin),
         ..lean()
     };
     let (steps, text) = counterexample("abcd", setting, crashes(1));
-    println!("{steps} steps\n{text}");
+    println!("{text}");
+    assert!(steps <= 12, "{steps} steps:\n{text}");
     assert!(
         text.contains("wrong about what a link is wanted for"),
         "{text}"

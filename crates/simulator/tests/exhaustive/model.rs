@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use circlet_core::overlay::{Action, Context, List, Message, Overlay, Timer};
-use circlet_core::wire::Wish;
+use circlet_core::wire::{Want, Wish};
 use circlet_core::{Config, Timestamp, Topology};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -36,6 +36,8 @@ pub struct Setting {
 pub enum Bug {
     /// An older table replaces a newer one that has overtaken it.
     OlderTableWins,
+    /// Older wishes replace newer ones that have overtaken them.
+    OlderWishesWin,
     /// Tables do not say whom their sender is linked with.
     NobodyVouches,
     /// Whoever vanishes from a neighbour's links is taken to be dead.
@@ -448,22 +450,24 @@ impl State {
         self.forget_what_is_outdated();
     }
 
-    /// Tables that are older than what their receiver has change nothing when they arrive.
+    /// Tables and wishes that are older than what their receiver has change nothing when they
+    /// arrive.
     fn forget_what_is_outdated(&mut self) {
-        if self.setting.bug == Some(Bug::OlderTableWins) {
-            return;
-        }
         let mut flights = std::mem::take(&mut self.flights);
         flights.retain(|Flight { from, to, message }| {
-            let Message::Table(table) = message else {
-                return true;
-            };
             let known = self
                 .member(*to)
                 .and_then(|overlay| overlay.neighbour(*from))
-                .filter(|known| known.is_open())
-                .and_then(|known| known.table());
-            known.is_none_or(|known| known.version < table.version)
+                .filter(|known| known.is_open());
+            match message {
+                Message::Table(table) if self.setting.bug != Some(Bug::OlderTableWins) => known
+                    .and_then(|known| known.table())
+                    .is_none_or(|known| known.version < table.version),
+                Message::Want(want) if self.setting.bug != Some(Bug::OlderWishesWin) => {
+                    known.is_none_or(|known| want.is_after(known.serials().1))
+                }
+                _ => true,
+            }
         });
         self.flights = flights;
     }
@@ -534,6 +538,10 @@ impl State {
                 table.version = table.version.max(before.version + 1);
                 Message::Table(Arc::new(table))
             }
+            (Some(Bug::OlderWishesWin), Message::Want(want), _) => Message::Want(Want {
+                serial: known.map_or(0, |known| known.serials().1).wrapping_add(1),
+                ..want
+            }),
             (Some(Bug::DeathByHearsay), Message::Table(table), Some(before)) => {
                 for member in before.links.iter() {
                     if !table.links.contains(member) && self.is_open(to, *member) {

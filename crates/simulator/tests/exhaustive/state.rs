@@ -207,13 +207,31 @@ impl State {
                 sent[link].hash(&mut hasher);
             }
             hash_message(flight, rank, &mut hasher);
+            if let Message::Want(want) = flight.message {
+                let (_, heard) = self.serials(flight.to, flight.from);
+                want.serial.wrapping_sub(heard).hash(&mut hasher);
+            }
             hasher.finish()
         });
         flights.fold(0, u64::wrapping_add).hash(&mut hasher);
+        for (place, overlay) in self.living() {
+            for (other, _) in overlay.neighbours() {
+                let (told, _) = self.serials(place, other);
+                let (_, heard) = self.serials(other, place);
+                told.wrapping_sub(heard).hash(&mut hasher);
+            }
+        }
         sum(&self.attempts).hash(&mut hasher);
         sum(&self.closings).hash(&mut hasher);
         self.breach.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// The numbers of the last wishes that `at` has told `to`, and heard of it.
+    fn serials(&self, at: Place, to: Place) -> (u8, u8) {
+        let overlay = self.member(at);
+        let known = overlay.and_then(|overlay| overlay.neighbour(to));
+        known.map_or((0, 0), Neighbour::serials)
     }
 
     /// The versions of each member's table that anybody holds or will be given, in order.
@@ -273,7 +291,7 @@ fn hash_message(flight: &Flight, rank: impl Fn(Place, u64) -> u64, hasher: &mut 
             successors,
             nearer,
         }) => (accepted, successors, nearer).hash(hasher),
-        Message::Want(want) => want.hash(hasher),
+        Message::Want(want) => want.wishes.hash(hasher),
         // The receiver takes no notice of the version.
         Message::Current { .. } | Message::Notify => {}
     }
@@ -383,7 +401,7 @@ impl fmt::Display for Flight {
             Message::Stabilize { version } => write!(f, "stabilize, has table {version}"),
             Message::Current { .. } => f.write_str("no newer table"),
             Message::Notify => f.write_str("notify"),
-            Message::Want(want) if want.anything() => f.write_str("wants the link"),
+            Message::Want(want) if want.wishes.anything() => f.write_str("wants the link"),
             Message::Want(_) => f.write_str("does not want the link"),
         }
     }

@@ -48,15 +48,15 @@ const MAX_CHECKS: u16 = 200;
 
 /// Silence after which a path is suspect: more than two checks lost. The node's heartbeats find out
 /// sooner; this is for those who do not expect any.
-const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+const ICE_DISCONNECTED: Duration = Duration::from_secs(9);
 
 /// Further silence after which it has failed. The sum of both is also the time that checking
 /// may take in all.
-const ICE_FAILED: Duration = Duration::from_secs(5);
+const ICE_FAILED: Duration = Duration::from_secs(6);
 
 /// Time between checks of an established path. Consent needs one each 5 s (RFC 7675, section 5.1);
 /// with one each 500 ms they were near half of what an idle node sends (measured).
-const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+const ICE_KEEPALIVE: Duration = Duration::from_secs(4);
 
 /// Time for which a path through a NAT, or one that the peer could not know of, is not
 /// nominated because a better one may yet be found. Defaults are 500 and 1000 ms; checks

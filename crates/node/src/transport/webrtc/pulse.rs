@@ -2,10 +2,11 @@
 
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use webrtc::runtime::{Runtime, TokioRuntime};
 
 /// The longest sleep of a stack that hurries (measured; see [`Pulse::hurry`]).
@@ -14,25 +15,45 @@ const HASTY_SLEEP: Duration = Duration::from_millis(1);
 /// The most such sleeps of one link: a handshake that takes longer is not held up by them.
 const MAX_HASTY_SLEEPS: u16 = 1000;
 
+/// Stacks that are idle wake at multiples of this, all of a thread together: each looks at its
+/// path every 200 ms, whatever it is told, and a dozen of them would be most of what an idle member
+/// does. Their other timers are 200 ms (acknowledging a lone packet; RFC 9260, section 6.2, allows
+/// 500) and a second or more (sending one again).
+const TICK: Duration = Duration::from_millis(290);
+
+/// Shorter sleeps are no timers of a protocol.
+const MIN_TIMER: Duration = Duration::from_millis(10);
+
+/// So many sleeps cut short one after the other make a stack busy. The sleep that follows ends on
+/// time: a sender may wait for it, whose window opens with an acknowledgement that is due then.
+const BUSY: u16 = 16;
+
 /// What a link and the task that runs its stack tell each other.
 ///
 /// The stack does all it can see to do and then sleeps until something arrives or a timer of
 /// its own is due. It does not see everything; the methods say what.
 #[derive(Debug)]
 pub(super) struct Pulse {
-    /// How many short sleeps are left; [`NOT_YET`] before the first.
+    /// How many short sleeps are left; [`NOT_YET`] before the first, [`CALM`] after [`Pulse::calm`].
     hasty_sleeps: AtomicU16,
     again: AtomicBool,
+    /// How many sleeps have been cut short since one has not.
+    cut_short: AtomicU16,
+    /// When the last sleep was to end, in microseconds since [`ORIGIN`].
+    wakes_at: AtomicU64,
     beat: Notify,
 }
 
 const NOT_YET: u16 = u16::MAX;
+const CALM: u16 = u16::MAX - 1;
 
 impl Default for Pulse {
     fn default() -> Self {
         Self {
             hasty_sleeps: AtomicU16::new(NOT_YET),
             again: AtomicBool::new(false),
+            cut_short: AtomicU16::new(0),
+            wakes_at: AtomicU64::new(0),
             beat: Notify::new(),
         }
     }
@@ -53,9 +74,9 @@ impl Pulse {
         );
     }
 
-    /// Lets it sleep as long as it likes, from now on for ever.
+    /// Lets it sleep as long as it likes, and up to a tick longer, from now on for ever.
     pub(super) fn calm(&self) {
-        self.hasty_sleeps.store(0, Ordering::Relaxed);
+        self.hasty_sleeps.store(CALM, Ordering::Relaxed);
     }
 
     /// Makes the stack look at its timers instead of sleeping the next time.
@@ -73,21 +94,49 @@ impl Pulse {
         self.beat.notified().await;
     }
 
-    /// A sleep of the stack, of `duration` or less.
+    /// A sleep of the stack, of `duration` more or less.
     pub(super) fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         self.beat.notify_waiters();
         if self.again.swap(false, Ordering::Relaxed) {
             return Box::pin(ready(()));
         }
         let hasty_sleeps = self.hasty_sleeps.load(Ordering::Relaxed);
-        if !(1..=MAX_HASTY_SLEEPS).contains(&hasty_sleeps) {
-            return TokioRuntime.sleep(duration);
+        match hasty_sleeps {
+            1..=MAX_HASTY_SLEEPS => {}
+            CALM if duration >= MIN_TIMER => return TokioRuntime.sleep(self.calm_sleep(duration)),
+            _ => return TokioRuntime.sleep(duration),
         }
         self.hasty_sleeps.store(hasty_sleeps - 1, Ordering::Relaxed);
         // Whatever ends this sleep is looked at twice: what follows from it comes second.
         self.again.store(true, Ordering::Relaxed);
         TokioRuntime.sleep(duration.min(HASTY_SLEEP))
     }
+
+    /// How long a calm stack sleeps instead of `duration`: until a tick, unless it is busy.
+    fn calm_sleep(&self, duration: Duration) -> Duration {
+        let elapsed = ORIGIN.with(Instant::elapsed);
+        let cut_short = if micros(elapsed) < self.wakes_at.load(Ordering::Relaxed) {
+            self.cut_short.load(Ordering::Relaxed).saturating_add(1)
+        } else {
+            0
+        };
+        self.cut_short.store(cut_short, Ordering::Relaxed);
+        let mut end = micros(elapsed + duration);
+        if cut_short < BUSY {
+            end = end.next_multiple_of(micros(TICK));
+        }
+        self.wakes_at.store(end, Ordering::Relaxed);
+        Duration::from_micros(end).saturating_sub(elapsed)
+    }
+}
+
+thread_local! {
+    /// From where ticks count.
+    static ORIGIN: Instant = Instant::now();
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -116,7 +165,56 @@ mod tests {
         }
         pulse.calm();
         pulse.hurry();
-        assert_eq!(sleep(&pulse).await, LONG);
+        assert!(sleep(&pulse).await >= LONG);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calm_stacks_wake_together() {
+        let (one, other) = (Pulse::default(), Pulse::default());
+        one.calm();
+        other.calm();
+        let sleep = async |pulse: &Pulse, duration| {
+            let start = Instant::now();
+            pulse.sleep(duration).await;
+            let slept = start.elapsed();
+            // Timers are as fine as a millisecond.
+            let most = duration + TICK + Duration::from_millis(1);
+            assert!((duration..=most).contains(&slept), "{slept:?}");
+            Instant::now()
+        };
+        for (before, longer) in [(0, 0), (200, 100), (3, 1200), (0, 70)] {
+            let [before, longer] = [before, longer].map(Duration::from_millis);
+            tokio::time::sleep(before).await;
+            let look = Duration::from_millis(200);
+            let (a, b) = tokio::join!(sleep(&one, look), sleep(&other, look + longer));
+            let apart = b.duration_since(a).as_millis() % TICK.as_millis();
+            assert!(apart <= 1 || apart + 1 >= TICK.as_millis(), "{apart} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_stack_is_woken_on_time_once() {
+        let pulse = Pulse::default();
+        pulse.calm();
+        let look = Duration::from_millis(200);
+        for _ in 0..=BUSY {
+            drop(pulse.sleep(look));
+        }
+        let start = Instant::now();
+        pulse.sleep(look).await;
+        assert!(start.elapsed() <= look + Duration::from_millis(1));
+        let start = Instant::now();
+        pulse.sleep(look).await;
+        assert!(start.elapsed() > look + Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_sleeps_of_a_calm_stack_are_exact() {
+        let pulse = Pulse::default();
+        pulse.calm();
+        let (start, short) = (Instant::now(), Duration::from_millis(1));
+        pulse.sleep(short).await;
+        assert_eq!(start.elapsed(), short);
     }
 
     #[tokio::test(start_paused = true)]
