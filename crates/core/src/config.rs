@@ -101,7 +101,7 @@ pub struct Config {
     /// Reliable messages to one receiver under way at a time. Default 256: 128 KB of 500-byte
     /// messages, the product of 10 MB/s and 13 ms. Guess.
     pub window_messages: usize,
-    /// Their bytes. Default 1 MiB: DESIGN, section 4.
+    /// Their bytes. Default 2 MiB: 190 MB/s through a relay, where 1 MiB gave 155 (measured).
     pub window_bytes: usize,
     /// Receivers and senders that streams are kept for. Default 4096: guess.
     pub streams: usize,
@@ -230,7 +230,7 @@ impl Default for Config {
             queue_messages: 8192,
             queue_bytes: 8 << 20,
             window_messages: 256,
-            window_bytes: 1 << 20,
+            window_bytes: 2 << 20,
             streams: 4096,
             ack_delay: Duration::from_millis(2),
             link_window: 1 << 20,

@@ -57,7 +57,7 @@ impl WebRtcTransport {
     /// A transport with these settings.
     #[must_use]
     pub fn new(config: WebRtcConfig) -> Self {
-        Self::with_sockets(config, Arc::new(SystemSockets))
+        Self::with_sockets(config, Arc::new(SystemSockets::new()))
     }
 
     /// A transport with these settings whose datagrams go by other sockets than the system's:
