@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: the tests that are worth more the longer they run.
 //!
 //! Rounds of random simulations with new seeds, of fuzzing with new inputs and of the end-to-end tests, until the time is
-//! over; a round that has begun is finished. What it prints last is Markdown for the docs.
+//! over; a part that has begun is finished. What it prints last is Markdown for the docs.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::steps::{Counts, cargo, run_tests, succeed};
 /// How long, and from which seed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Rounds begin within this time.
+    /// Parts of rounds begin within this time.
     pub time: Duration,
     /// The first seed of the first round.
     pub first_seed: u64,
@@ -138,13 +138,16 @@ pub fn run(root: &Path, plan: &Plan) -> Result<(), String> {
     while start.elapsed() < plan.time {
         let seeds = summary.next_seeds();
         for (part, tally) in PARTS.iter().zip(&mut summary.tallies) {
+            if start.elapsed() >= plan.time {
+                break;
+            }
             let (round, name) = (tally.rounds + 1, part.name);
             println!("== round {round}: {name}: {}", part.again(&seeds));
-            let start = Instant::now();
+            let part_start = Instant::now();
             let (counts, result) = run_tests(&mut part.command(root, &seeds));
             tally.rounds += 1;
             tally.counts += counts;
-            tally.time += start.elapsed();
+            tally.time += part_start.elapsed();
             if let Err(error) = result {
                 summary
                     .failures
