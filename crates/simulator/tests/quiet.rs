@@ -4,8 +4,10 @@ mod common;
 
 use circlet_core::Topology;
 use circlet_core::node::Event;
+use circlet_simulator::latency::LatencyModel;
+use circlet_simulator::network::NetworkConfig;
 use circlet_simulator::{SimConfig, Simulation, each_seed};
-use common::{config, ok, ring_of, secs};
+use common::{config, ms, ok, ring_of, secs};
 
 /// Links opened or failed so far, by all nodes.
 fn attempts(sim: &Simulation) -> u64 {
@@ -85,6 +87,24 @@ fn idle_members_ping_all_their_links_at_a_time() {
         "{pings} for {offered} links offered"
     );
     assert!(wakes < 4.0, "{wakes} wakes");
+}
+
+/// Both ends of a link know what its round trip takes now, whichever of them does the pinging.
+#[test]
+fn both_ends_measure_the_round_trip() {
+    let config = config(1);
+    let network = NetworkConfig {
+        latency: LatencyModel::constant(ms(70)),
+        ..config.network.clone()
+    };
+    let (mut sim, _) = ring_of(8, config);
+    sim.set_network(network);
+    sim.run_for(secs(15));
+    for node in sim.snapshots() {
+        for link in node.links {
+            assert!(link.rtt_us >= Some(140_000), "{} with {link:?}", node.node);
+        }
+    }
 }
 
 /// When a line of the trace was written.

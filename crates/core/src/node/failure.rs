@@ -125,12 +125,11 @@ impl Node {
     }
 
     pub(super) fn on_ping(&mut self, now: Timestamp, id: LinkId, ping: &Ping) {
-        // As long as the peer keeps doing that, this side need not look at the link.
-        if let Some(link) = self
-            .links
-            .get(id)
-            .filter(|link| link.role == Role::Answerer)
-        {
+        // As long as the peer keeps doing that, this side need look at the link to measure it only.
+        let rests = |link: &&Link| {
+            link.role == Role::Answerer && now.since(link.measured) < MEASURE_INTERVAL
+        };
+        if let Some(link) = self.links.get(id).filter(rests) {
             let due = now + self.silence(link);
             self.timers.set(TimerKind::Heartbeat(id), due);
         }
