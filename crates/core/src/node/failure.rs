@@ -1,11 +1,11 @@
 //! Failure detection: heartbeats, probes, and what follows from a death.
 //!
 //! Any frame is a sign of life. After [`Config::heartbeat`](crate::Config::heartbeat) of silence
-//! the peer is pinged, by the one that has offered the link; the other one would do so half a probe
-//! interval later, so that one ping and its answer are all there is to a silent link. If the peer
-//! does not answer within two probe intervals it is probed, and after
-//! [`Config::probes`](crate::Config::probes) of those without an answer it is dead. Nobody is
-//! dead on the word of others: that only brings the first probe forward.
+//! the peer is pinged, by the one that has offered the link, or a bit earlier along with another
+//! peer; the other one would do so half a probe interval later, so that one ping and its answer are
+//! all there is to a silent link. If the peer does not answer within two probe intervals it is
+//! probed, and after [`Config::probes`](crate::Config::probes) of those without an answer it is
+//! dead. Nobody is dead on the word of others: that only brings the first probe forward.
 
 use alloc::vec::Vec;
 use core::time::Duration;
