@@ -525,12 +525,12 @@ impl<M: Member> Overlay<M> {
         open.peek().is_some() && open.all(|(member, known)| !known.is_member() && self.me < member)
     }
 
-    /// A neighbour leaves: its lists take its place.
+    /// A neighbour leaves: its lists take its place, unless it has none, not having joined yet.
     pub(super) fn take_over(&mut self, leaver: M, successors: &[M], predecessors: &[M]) {
         let me = self.me;
         let follow = |side: Side, theirs: &[M]| -> Vec<M> {
             let mine = self.list(side);
-            let list = if mine.first() == Some(&leaver) {
+            let list = if mine.first() == Some(&leaver) && !theirs.is_empty() {
                 theirs
             } else {
                 mine
