@@ -14,7 +14,8 @@
 //!   cannot be repaired;
 //! - after a crash or a leave that broke it at once: Zave allows no such failure. Nor does she allow
 //!   one that left somebody the last entry of a full list only, which a newcomer pushes out whose
-//!   table is on its way.
+//!   table is on its way, or one that left a newcomer none: it turns to whomever it knows, and
+//!   may skip others, until it has found its place again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -69,7 +70,11 @@ impl Settled {
     pub fn on_fault(&mut self, now: Timestamp, view: &RingView) {
         self.forget_unifying(now, view);
         let has_newcomers = now.since(self.joined) < MEMBER_SETTLES;
-        if self.demand(now, view).is_err() || has_newcomers && self.hangs_by_one(view) {
+        let strands = |component: &Vec<usize>| is_anybody_stranded(view, component);
+        if self.demand(now, view).is_err()
+            || view.components().iter().any(strands)
+            || has_newcomers && self.hangs_by_one(view)
+        {
             self.sessions.clear();
         }
     }
@@ -100,7 +105,7 @@ impl Settled {
             return Ok(());
         }
         for component in view.components() {
-            if is_unifying(now, view, &component) {
+            if is_unifying(now, view, &component) || is_anybody_stranded(view, &component) {
                 continue;
             }
             let has_settled = |at: &usize| now.since(view.members()[*at].since) >= MEMBER_SETTLES;
@@ -141,6 +146,11 @@ fn holds(view: &RingView, whom: &[usize], list_len: usize) -> Result<(), (&'stat
     one_ring::check(view, whom).map_err(|what| (one_ring::NAME, what))
 }
 
+/// Whether somebody in a component, newcomer or not, has no living successor left.
+fn is_anybody_stranded(view: &RingView, component: &[usize]) -> bool {
+    live_successor::check(view, component).is_err()
+}
+
 /// Whether rings meet in a component.
 fn is_unifying(now: Timestamp, view: &RingView, component: &[usize]) -> bool {
     let newly_founded = |at: &usize| {
@@ -174,6 +184,27 @@ mod tests {
         assert_eq!(settled.count(), 12);
         settled.joined = now;
         settled.on_fault(now, &crashed);
+        assert_eq!(settled.count(), 0);
+    }
+
+    #[test]
+    fn nothing_is_demanded_while_a_newcomer_is_stranded() {
+        let now = Timestamp::ZERO + 2 * NETWORK_SETTLES;
+        let mut members = ideal_view(12, 3).members().to_vec();
+        // It has just joined, and nobody lists it yet.
+        members[0].since = now;
+        let newcomer = members[0].place;
+        for member in &mut members[9..] {
+            member.successors.retain(|place| *place != newcomer);
+        }
+        let view = RingView::new(members);
+        let mut settled = Settled::new(3);
+        assert_eq!(settled.check(now, &view), Ok(()));
+        assert_eq!(settled.count(), 11);
+        let stranded = without(&view, &[1, 2, 3]);
+        settled.on_fault(now, &stranded);
+        assert_eq!(settled.count(), 0);
+        assert_eq!(settled.check(now, &stranded), Ok(()));
         assert_eq!(settled.count(), 0);
     }
 }
