@@ -358,7 +358,7 @@ fn a_mesh_of_more_than_a_node_may_have_links_works() {
 fn pairs_of_a_mesh_that_cannot_connect_get_everything() {
     each_seed!(
         "pairs_of_a_mesh_that_cannot_connect_get_everything",
-        3,
+        40,
         |seed| {
             let mut sim = Simulation::new(mesh(seed));
             let nodes = sim.spawn_many(12);

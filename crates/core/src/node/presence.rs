@@ -313,7 +313,7 @@ impl Node {
             known.is_some_and(|record| record.presence.incarnation < presence.incarnation);
         if is_refutation || is_later_session {
             // A later record of somebody believed dead is its own word that it lives.
-            self.overlay.on_alive(place);
+            self.overlay.on_alive(now, place);
         }
         self.members.gone.remove(&place);
         self.learn_hub(presence.hub);

@@ -255,7 +255,7 @@ impl Node {
         }
         // Whoever offers lives.
         let peer = self.place(from);
-        self.overlay.on_alive(peer);
+        self.overlay.on_alive(now, peer);
         let before = self
             .links
             .to(from)

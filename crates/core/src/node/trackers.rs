@@ -268,9 +268,15 @@ impl Node {
     fn on_assignment(&mut self, now: Timestamp, members: u64, assignment: &Assignment) {
         let place = |node: &NodeId| Place::of(&self.room, *node);
         let ring: Vec<_> = assignment.ring.iter().map(place).collect();
-        let mesh = assignment.mesh.iter().map(place).collect();
+        let mesh: Vec<_> = assignment.mesh.iter().map(place).collect();
         let is_alone = members <= 1 && self.links.len() == 0;
         self.tell_overlay(now, |overlay, cx| {
+            if !overlay.is_member() {
+                // Where nobody near by can be reached, somebody far off lets the newcomer in.
+                for place in &mesh {
+                    overlay.add_candidate(now, *place);
+                }
+            }
             for place in ring {
                 overlay.add_candidate(now, place);
             }

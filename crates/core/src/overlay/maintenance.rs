@@ -252,6 +252,12 @@ impl<M: Member> Overlay<M> {
         });
         known.sort_by(|a, b| side.order(me, *a, *b));
         known.dedup();
+        if !self.is_member() {
+            // Anybody can let a newcomer in: those near by who cannot be reached must not keep
+            // it from asking those behind them, since an attempt takes longer than the first
+            // quarantines.
+            known.sort_by_key(|member| self.quarantine.failures(*member));
+        }
 
         let head_is_open = list
             .first()
@@ -347,7 +353,7 @@ impl<M: Member> Overlay<M> {
             .map(|(member, _)| member)
             .chain(self.table.successors.iter().copied())
             .chain(self.table.predecessors.iter().copied())
-            .filter(|member| *member != joiner)
+            .filter(|member| *member != joiner && !join.unreachable.contains(member))
             .collect();
         known.sort_by(|a, b| joiner.clockwise_order(*a, *b));
         known.dedup();
@@ -492,7 +498,10 @@ impl<M: Member> Overlay<M> {
     pub(super) fn on_stabilize_timer(&mut self, cx: &mut Context<'_, M>) {
         self.timers.stabilize = cx.now + cx.config.stabilize;
         self.candidates.retain(|(_, until)| cx.now < *until);
-        self.quarantine.prune(cx.now, 2 * cx.config.quarantine);
+        if self.is_member() {
+            // A newcomer says whom it could not reach when it asks to be let in.
+            self.quarantine.prune(cx.now, 2 * cx.config.quarantine);
+        }
         if self.joining_since != NEVER {
             cx.out.push(Action::Ask);
             if cx.now.since(self.joining_since) >= FOUNDING_WAIT && self.may_found() {

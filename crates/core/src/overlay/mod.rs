@@ -419,8 +419,8 @@ impl<M: Member> Overlay<M> {
     }
 
     /// `member` has shown that it lives.
-    pub fn on_alive(&mut self, member: M) {
-        self.quarantine.lift(member);
+    pub fn on_alive(&mut self, now: Timestamp, member: M) {
+        self.quarantine.revive(now, member);
     }
 
     /// A neighbour has begun an attempt.

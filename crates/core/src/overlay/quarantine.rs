@@ -83,7 +83,19 @@ impl<M: Copy + Eq> Quarantine<M> {
         self.entries.retain(|entry| now < entry.until + memory);
     }
 
-    /// `member` has shown itself.
+    /// `member` has shown that it lives, which does not say that it can be reached.
+    pub(super) fn revive(&mut self, now: Timestamp, member: M) {
+        for entry in &mut self.entries {
+            if entry.member == member {
+                entry.dead = false;
+                entry.until = entry.until.min(now);
+            }
+        }
+        self.entries
+            .retain(|entry| entry.member != member || entry.failures > 0);
+    }
+
+    /// A link with `member` has opened.
     pub(super) fn lift(&mut self, member: M) {
         self.entries.retain(|entry| entry.member != member);
     }

@@ -69,6 +69,92 @@ fn whom_a_newcomer_could_not_reach_is_not_behind_the_others() {
 }
 
 #[test]
+fn a_newcomer_gets_past_those_it_cannot_reach() {
+    let opened = |out: &mut Vec<Action<Spot>>| -> Vec<u8> {
+        let opened = out.drain(..).filter_map(|action| match action {
+            Action::Open { to, .. } => Some(to.0),
+            _ => None,
+        });
+        opened.collect()
+    };
+    let mut out = Vec::new();
+    let config = Config::default();
+    let mut cx = Context {
+        now: Timestamp::ZERO,
+        config: &config,
+        topology: Topology::Mesh,
+        can_connect: true,
+        out: &mut out,
+    };
+    let mut overlay = Overlay::new(Spot(100), rng());
+    for member in [60, 65, 70, 75, 80, 90] {
+        overlay.add_candidate(cx.now, Spot(member));
+    }
+    overlay.start_joining(&mut cx);
+    overlay.refresh(&mut cx);
+    // Each has its turn before the first one has another, however long an attempt takes, and
+    // although the nearest one offers a link itself, which shows only that it lives.
+    for expected in [[60, 90], [65, 80], [70, 75]] {
+        let mut tried = opened(cx.out);
+        tried.sort_unstable();
+        assert_eq!(tried, expected);
+        cx.now = cx.now + config.attempt_timeout;
+        for member in expected {
+            overlay.on_failed(&mut cx, Spot(member));
+        }
+        overlay.on_alive(cx.now, Spot(90));
+    }
+    overlay.on_offered(Spot(10), Wish::Ring);
+    overlay.on_opened(&mut cx, Spot(10));
+    let table = Table {
+        version: 1,
+        member: true,
+        successors: spots(&[20, 30, 40, 50, 60, 65, 70, 75]).into(),
+        ..Table::default()
+    };
+    overlay.on_message(&mut cx, Spot(10), Message::Table(Arc::new(table)));
+    let asked = cx.out.iter().rev().find_map(|action| match action {
+        Action::Send {
+            message: Message::Join(join),
+            ..
+        } => Some(join.clone()),
+        _ => None,
+    });
+    let asked = asked.expect("the nearest one is asked to let it in");
+    let mut unreachable = asked.unreachable.to_vec();
+    unreachable.sort_unstable();
+    assert_eq!(unreachable, spots(&[60, 65, 70, 75, 80, 90]));
+
+    // Whoever is asked names others than those.
+    let mut before = Overlay::new(Spot(10), rng());
+    before.found(&mut cx);
+    for member in [20, 30, 40, 50, 60, 65, 70, 75, 80, 90, 200] {
+        before.on_offered(Spot(member), Wish::Ring);
+        before.on_opened(&mut cx, Spot(member));
+        let table = Table {
+            version: 1,
+            member: true,
+            ..Table::default()
+        };
+        before.on_message(&mut cx, Spot(member), Message::Table(Arc::new(table)));
+    }
+    before.on_offered(Spot(100), Wish::Ring);
+    before.on_opened(&mut cx, Spot(100));
+    cx.out.clear();
+    before.on_message(&mut cx, Spot(100), Message::Join(asked));
+    let reply = cx.out.iter().find_map(|action| match action {
+        Action::Send {
+            message: Message::JoinReply(reply),
+            ..
+        } => Some(reply.clone()),
+        _ => None,
+    });
+    let reply = reply.expect("an answer");
+    assert!(!reply.accepted, "20 to 50 may be reached");
+    assert!(reply.nearer.contains(&Spot(50)), "{:?}", reply.nearer);
+}
+
+#[test]
 fn the_unreachable_are_not_listed_beyond_what_is_known() {
     let table = |successors: &[u8], predecessors: &[u8], links: &[u8]| {
         Arc::new(Table {

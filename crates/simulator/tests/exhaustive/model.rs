@@ -369,7 +369,7 @@ impl State {
             self.flights.retain(|f| (f.from, f.to) != (from, to));
         }
         let accepts = self.tell(to, |overlay, cx| {
-            overlay.on_alive(from);
+            overlay.on_alive(cx.now, from);
             if overlay.neighbour(from).is_some() {
                 overlay.on_closed(cx, from);
             }

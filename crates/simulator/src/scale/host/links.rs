@@ -103,7 +103,7 @@ impl Host {
         wish: Wish,
     ) {
         let me = self.overlay.me();
-        self.overlay.on_alive(peer);
+        self.overlay.on_alive(at.now(), peer);
         if self.overlay.neighbour(peer).is_some() {
             let own = self.attempt_with(peer).is_some_and(|attempt| attempt.own);
             // Glare: the greater one drops its own attempt and answers.
