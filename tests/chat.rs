@@ -162,7 +162,10 @@ fn the_end_of_input_and_signals_leave_and_put_the_terminal_back() {
     let ring = Ring::start(0, &[]);
     for keys in ["\u{4}", "\u{3}"] {
         let mut chat = Chat::start(&ring, "ada");
-        chat.wait_for("joined");
+        let shown = chat.wait_for("joined");
+        // Before the prompt a key would be the terminal's, and lost.
+        let (before, _) = shown.split_once("You are").unwrap();
+        assert!(before.contains("> "), "{shown:?}");
         chat.type_in(keys);
         assert_eq!(chat.wait_end(), Some(0), "{keys:?}");
     }

@@ -43,6 +43,8 @@ pub async fn run(args: TrackerArgs, json: bool) -> Result<(), Failure> {
     }
     let tracker = builder.serve().await.map_err(advise)?;
     let (addr, url) = (tracker.local_addr(), tracker.url());
+    // Whoever is told that it listens may end it at once.
+    let stop = signals::end();
     if json {
         // No map with keys that are not text, no failing serializer: this cannot fail.
         print(&serde_json::to_string(&Listening { addr, url }).unwrap_or_default());
@@ -51,7 +53,7 @@ pub async fn run(args: TrackerArgs, json: bool) -> Result<(), Failure> {
             "listening on {addr}; nodes enter with --tracker {url}"
         ));
     }
-    signals::end().await;
+    stop.await;
     tokio::select! {
         () = tracker.shutdown() => Ok(()),
         () = signals::end() => Err(Failure::failed("ended before all clients were told")),

@@ -2,21 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
-use std::thread;
 
 use circlet_core::identity::NodeId;
 use circlet_core::node::{Class, Event, Message};
 use circlet_node::{Circulation, Delivery, Events, Node, NodeEvent, Outcome};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use rustyline::ExternalPrinter;
-use rustyline::error::ReadlineError;
-use rustyline::history::MemHistory;
 use tokio::sync::mpsc;
 
 use super::input::{self, Line};
-use super::{FINISHING, converse, say};
+use super::{FINISHING, converse, editor, say};
 use crate::args::NodeArgs;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -39,14 +34,18 @@ pub async fn run(
     events: Events,
     editing: bool,
 ) -> Result<(), Failure> {
+    // First: a signal is to end the chat, not the process while the terminal is changed. The editor
+    // also has a handler of its own, and puts back the one that it found.
+    let stop = signals::end();
     // Whatever ends the chat: the shell gets its terminal back as it was.
-    let _terminal = Terminal::keep();
-    let (output, lines) = if editing {
-        edited().map_err(Failure::failed)?
+    let (output, lines, _terminal) = if editing {
+        let (output, lines, terminal) = editor::start().map_err(Failure::failed)?;
+        (output, lines, Some(terminal))
     } else {
         (
             Output::stdout().map_err(Failure::failed)?,
             input::stdin().map_err(Failure::failed)?,
+            None,
         )
     };
     let chat = Chat::new(args, &node);
@@ -59,7 +58,7 @@ pub async fn run(
         &output,
         |event| chat.borrow_mut().on_event(event),
         obey(&chat, &node, &output, lines),
-        signals::end(),
+        stop,
     )
     .await;
     output.finish(FINISHING).await;
@@ -68,6 +67,7 @@ pub async fn run(
 
 /// Events as lines, for a log; stdin is not read.
 pub async fn serve(args: &NodeArgs, node: Node, events: Events) -> Result<(), Failure> {
+    let stop = signals::end();
     let output = Output::stdout().map_err(Failure::failed)?;
     let mut chat = Chat::new(args, &node);
     say(&output, chat.greeting(&args.room)).await;
@@ -77,65 +77,11 @@ pub async fn serve(args: &NodeArgs, node: Node, events: Events) -> Result<(), Fa
         &output,
         |event| chat.on_event(event),
         std::future::pending(),
-        signals::end(),
+        stop,
     )
     .await;
     output.finish(FINISHING).await;
     outcome
-}
-
-/// A line editor, and an output that leaves the line being typed alone.
-fn edited() -> Result<(Output, mpsc::Receiver<Line>), ReadlineError> {
-    // Nothing that would have to be undone: a signal may end the chat while a line is typed.
-    let config = rustyline::Config::builder().bracketed_paste(false).build();
-    let mut editor = rustyline::Editor::<(), MemHistory>::with_history(config, MemHistory::new())?;
-    let mut printer = editor.create_external_printer()?;
-    let output = Output::to(move |line| printer.print(line).map_err(io::Error::other))?;
-    let (sender, lines) = mpsc::channel(1);
-    thread::Builder::new()
-        .name("editor".to_owned())
-        .spawn(move || {
-            // Ctrl-C, Ctrl-D and a terminal that is gone all end the chat.
-            while let Ok(line) = editor.readline("> ") {
-                // A line that is not remembered can be typed again.
-                let _ = editor.add_history_entry(line.as_str());
-                if sender.blocking_send(Ok(line)).is_err() {
-                    break;
-                }
-            }
-        })?;
-    Ok((output, lines))
-}
-
-/// Puts the terminal back as it was when dropped: the line editor may still be reading then.
-#[cfg(unix)]
-struct Terminal(Option<nix::sys::termios::Termios>);
-
-#[cfg(unix)]
-impl Terminal {
-    fn keep() -> Self {
-        Self(nix::sys::termios::tcgetattr(io::stdin()).ok())
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        use nix::sys::termios::{SetArg, tcsetattr};
-        if let Some(before) = &self.0 {
-            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Terminal;
-
-#[cfg(not(unix))]
-impl Terminal {
-    fn keep() -> Self {
-        Self
-    }
 }
 
 /// Does what is typed, until the end. What becomes of a message is told when it is known; more

@@ -1,6 +1,7 @@
 //! `circlet node`: a member of a room, for people or for scripts.
 
 mod chat;
+mod editor;
 pub mod input;
 pub mod json;
 pub mod protocol;
