@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use circlet_simulator::nesting;
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 use toml::de::{DeTable, DeValue};
@@ -119,6 +120,7 @@ impl Settings {
     }
 
     fn parse(text: &str, command: &Command) -> Result<Self, Wrong> {
+        nesting::check(text).map_err(|deep| Wrong::new(deep.at, deep.to_string()))?;
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
             Wrong::new(at, error.message())
@@ -212,10 +214,9 @@ struct Wrong {
 
 impl Wrong {
     fn new(at: usize, why: impl Into<String>) -> Self {
-        Self {
-            at,
-            why: why.into(),
-        }
+        // Keys and texts of the file that are quoted may have line ends in them.
+        let why = why.into().replace(|c: char| c.is_control(), " ");
+        Self { at, why }
     }
 
     fn key(at: &Range<usize>, name: &str, why: &str) -> Self {
@@ -371,6 +372,13 @@ mod tests {
     }
 
     #[test]
+    fn no_nesting_overflows_the_stack() {
+        let text = format!("a = {{{}{}", "{}".repeat(100_000), "={".repeat(100_000));
+        let error = read(&text, &["node"]).unwrap_err();
+        assert!(error.contains("deeper than 32"), "{error}");
+    }
+
+    #[test]
     fn a_bad_file_is_an_error_that_names_the_key() {
         for (file, what) in [
             ("rom = 'a'", "unknown key `rom`"),
@@ -384,6 +392,7 @@ mod tests {
             ("topology = 'web'", "key `topology`: invalid value"),
             ("hub = 'me'", "key `hub`: invalid value"),
             ("room = ", ""),
+            ("\"ro\\nom\" = 'a'", "unknown key `ro om`"),
         ] {
             let error = read(file, &["node"]).unwrap_err();
             assert!(error.contains(what), "{file}: {error}");

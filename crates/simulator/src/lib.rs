@@ -31,8 +31,8 @@
 //! WebRTC on top of it, `line` and `tracker` a WebSocket. `host` is the driver of one node.
 //! [`invariants`] are what must hold, each with its source; [`seeds`] runs a test for many seeds
 //! and says how to repeat the one that failed. [`results`] are what a run has shown, [`report`]
-//! makes pages and tables of them. [`scenario`] reads what is simulated from a file, [`run`] does
-//! it. [`scale`] is the engine for great numbers.
+//! makes pages and tables of them. [`scenario`] reads what is simulated from a file, whose depth
+//! [`nesting`] bounds, [`run`] does it. [`scale`] is the engine for great numbers.
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -42,6 +42,7 @@ pub mod invariants;
 pub mod latency;
 mod line;
 mod links;
+pub mod nesting;
 pub mod network;
 mod queue;
 pub mod random;

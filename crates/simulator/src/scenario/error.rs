@@ -6,6 +6,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::key::{Wrong, key_at};
+use crate::nesting::TooDeep;
 
 /// Why a text is no scenario: which file, line and key, and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl ScenarioError {
             file: file.to_owned(),
             line: None,
             key: String::new(),
-            why: why.into(),
+            why: one_line(&why.into()),
         }
     }
 
@@ -37,13 +38,21 @@ impl ScenarioError {
         let key = DeTable::parse(text)
             .ok()
             .filter(|_| !span.is_empty())
-            .map(|root| key_at(root.get_ref(), span.start))
+            .map(|root| one_line(&key_at(root.get_ref(), span.start)))
             .unwrap_or_default();
         Self {
             file: file.to_owned(),
             line: line_of(text, &span),
             key,
-            why: error.message().trim().replace('\n', "; "),
+            why: one_line(&error.message().trim().replace('\n', "; ")),
+        }
+    }
+
+    /// It cannot be given to the parser.
+    pub(super) fn of_nesting(file: &str, text: &str, deep: TooDeep) -> Self {
+        Self {
+            line: line_of(text, &(deep.at..deep.at)),
+            ..Self::of_file(file, deep.to_string())
         }
     }
 
@@ -56,7 +65,7 @@ impl ScenarioError {
             file: file.to_owned(),
             line: line_of(text, &span),
             key: wrong.key.to_string(),
-            why: wrong.why.clone(),
+            why: one_line(&wrong.why),
         }
     }
 }
@@ -76,6 +85,19 @@ impl fmt::Display for ScenarioError {
 }
 
 impl std::error::Error for ScenarioError {}
+
+/// Keys and texts of the file that are quoted may have line ends in them, or steer a terminal.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
 
 fn line_of(text: &str, span: &Range<usize>) -> Option<usize> {
     let before = text.as_bytes().get(..span.start)?;

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::nesting;
 use crate::network::NetworkConfig;
 use crate::results::{Detail, ScenarioName};
 use key::{Key, Wrong};
@@ -137,6 +138,7 @@ impl Scenario {
         if text.len() as u64 > MAX_BYTES {
             return Err(ScenarioError::of_file(file, "it is larger than 1 MiB"));
         }
+        nesting::check(text).map_err(|deep| ScenarioError::of_nesting(file, text, deep))?;
         let mut table: ScenarioTable =
             toml::from_str(text).map_err(|error| ScenarioError::of_toml(file, text, &error))?;
         table.seed = overrides.seed.or(table.seed);

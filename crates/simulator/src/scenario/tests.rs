@@ -311,6 +311,48 @@ fn sizes_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn what_is_quoted_stays_in_its_line() {
+    for (from, to, quoted) in [
+        (
+            "\"unicast.delivered_share\"",
+            "\"a\\nb\"",
+            "\"a\\nb\" is no figure",
+        ),
+        ("shape = ", "\"a\\u001bb\" = ", "`sessions.a\\u{1b}b`"),
+        ("ring_links = ", "\"a\\nb\" = ", "`overlay.a\\nb`"),
+    ] {
+        assert!(SMALL.contains(from), "{from}");
+        let error = parse(&SMALL.replace(from, to)).unwrap_err();
+        assert!(error.contains(quoted), "{error}");
+        assert!(!error.contains(char::is_control), "{error}");
+    }
+}
+
+#[test]
+fn no_nesting_overflows_the_stack() {
+    // Past the limit of `toml` itself: it counts the braces that close what it has skipped.
+    for open in ["={", "={x=[", "=["] {
+        let text = format!(
+            "{SMALL}a = {{{}x{}",
+            "{}".repeat(100_000),
+            open.repeat(100_000)
+        );
+        let error = parse(&text).unwrap_err();
+        let line = 1 + SMALL.matches('\n').count();
+        let deep = "brackets, braces and dotted keys are nested deeper than 32";
+        assert_eq!(error, format!("small.toml:{line}: {deep}"), "{open}");
+    }
+    // Within the limit of `toml`, which has one for each key.
+    let dots = ["a"; 80].join(".");
+    let (open, close) = (format!("{{{dots} = ").repeat(79), "}".repeat(79));
+    let error = parse(&format!("[network]\nlatency = {open}1{close}")).unwrap_err();
+    assert!(
+        error.contains("small.toml:2: ") && error.contains("deeper than 32"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_no_file_is_said() {
     let error = Scenario::find("no-such-scenario", Overrides::default()).unwrap_err();
     let text = error.to_string();

@@ -13,6 +13,7 @@ use toml::Value;
 
 use crate::config::SimConfig;
 use crate::latency::LatencyModel;
+use crate::nesting;
 use crate::network::{NetworkConfig, PathTimeouts};
 
 /// The most nodes that a plan may name.
@@ -179,6 +180,7 @@ impl Plan {
     /// # Errors
     /// What is wrong with it and where, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
+        nesting::check(text).map_err(|deep| deep.to_string())?;
         let mut plan: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         plan.steps.sort_by_key(|step| step.at_ms);
         plan.check()?;
@@ -405,6 +407,12 @@ mod tests {
             assert!(text.contains(from), "{from}");
             assert!(Plan::parse(&text.replace(from, to)).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn no_nesting_overflows_the_stack() {
+        let text = format!("a = {{{}{}", "{}".repeat(100_000), "={".repeat(100_000));
+        assert!(Plan::parse(&text).unwrap_err().contains("deeper than 32"));
     }
 
     #[test]
