@@ -105,25 +105,42 @@ fn stream(child: &mut Child, grace: Duration) -> (Counts, bool) {
         }
     });
     let mut counts = Counts::default();
+    // Test binaries that have begun and not summed up: one that is killed, or overflows its stack,
+    // never does.
+    let mut begun: u64 = 0;
     let mut ended = None;
-    loop {
+    let drained = loop {
         match receiver.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => {
                 let line = String::from_utf8_lossy(&line);
-                counts += Counts::parse(&line).unwrap_or_default();
+                if let Some(summary) = Counts::parse(&line) {
+                    counts += summary;
+                    begun = begun.saturating_sub(1);
+                } else if is_beginning(&line) {
+                    begun += 1;
+                }
                 print!("{line}");
             }
-            Err(RecvTimeoutError::Disconnected) => return (counts, true),
+            Err(RecvTimeoutError::Disconnected) => break true,
             Err(RecvTimeoutError::Timeout) => {
                 if ended.is_none() && !matches!(child.try_wait(), Ok(None)) {
                     ended = Some(Instant::now());
                 }
                 if ended.is_some_and(|ended: Instant| ended.elapsed() >= grace) {
-                    return (counts, false);
+                    break false;
                 }
             }
         }
-    }
+    };
+    counts.failed += begun;
+    (counts, drained)
+}
+
+/// Whether a test binary begins: `running 5 tests`.
+fn is_beginning(line: &str) -> bool {
+    let number = line.trim().strip_prefix("running ");
+    let number = number.and_then(|rest| rest.split_once(" test"));
+    number.is_some_and(|(number, _)| number.parse::<u64>().is_ok())
 }
 
 fn cannot_start(command: &Command, error: &io::Error) -> String {
@@ -265,6 +282,16 @@ mod tests {
         child.wait().expect("it is this process's child");
         let (passed, failed) = (1, 0);
         assert_eq!((counts, drained), (Counts { passed, failed }, false));
+    }
+
+    #[test]
+    fn a_test_binary_that_is_killed_counts_as_a_failed_test() {
+        let whole = "echo 'running 1 test'; echo 'test result: ok. 1 passed; 0 failed; 0 ignored'";
+        let mut killed = shell(&format!("{whole}; echo 'running 2 tests'; kill -ABRT $$"));
+        let (counts, result) = run_tests(&mut killed);
+        let (passed, failed) = (1, 1);
+        assert_eq!(counts, Counts { passed, failed });
+        assert!(result.is_err());
     }
 
     #[test]
