@@ -21,6 +21,7 @@
 //! of their rules.
 
 mod direct;
+mod joining;
 mod long_links;
 mod maintenance;
 mod neighbours;

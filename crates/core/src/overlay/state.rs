@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
-use super::maintenance::FOUNDING_WAIT;
+use super::joining::FOUNDING_WAIT;
 use super::{Context, NEVER, Overlay, Table, Timer};
 use crate::ring::Member;
 
