@@ -177,3 +177,25 @@ fn the_end_of_input_and_signals_leave_and_put_the_terminal_back() {
     kill(id, Signal::SIGTERM).unwrap();
     assert_eq!(chat.wait_end(), Some(0));
 }
+
+#[test]
+fn lines_that_come_at_once_are_all_taken() {
+    let ring = Ring::start(1, &[]);
+    ring.wait_closed(LONG);
+    let mut ada = Chat::start(&ring, "ada");
+    ada.wait_for_all(&["n0 is here", "* joined"]);
+    ring.wait_for("ada", LONG, |views| views[0].successor.is_some());
+
+    ada.type_in("one\rtwo\r");
+    ring.wait_for("both lines", LONG, |views| views[0].messages.len() == 2);
+    let views = ring.views();
+    let heard: Vec<&str> = views[0].messages.iter().map(|m| m.text.as_str()).collect();
+    assert_eq!(heard, ["one", "two"]);
+
+    // The editor ends while there are answers to show. It has the keys again at the next prompt.
+    ada.wait_for("two\r\n");
+    ada.wait_for("> ");
+    ada.type_in("/fly\r/walk\r/run\r/swim\r\u{4}");
+    ada.wait_for("* left");
+    assert_eq!(ada.wait_end(), Some(0));
+}

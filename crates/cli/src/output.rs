@@ -20,6 +20,13 @@ pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "circlet: {line}");
 }
 
+/// Writes `text` to stdout at once.
+pub fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// Writes lines on a thread of its own, so that a reader that takes none, or has gone, holds up
 /// nothing but further lines.
 pub struct Output {
@@ -34,11 +41,7 @@ pub struct Closed;
 impl Output {
     /// Writes to stdout.
     pub fn stdout() -> io::Result<Self> {
-        Self::to(|line| {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(line.as_bytes())?;
-            stdout.flush()
-        })
+        Self::to(|line| write(&line))
     }
 
     /// Gives each line, with its end, to `write`; an error of it closes the output.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::FINISHING;
 use super::input::Line;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Starts a line editor; with it come an output that leaves the line being typed alone, and the
 /// lines that are typed.
@@ -32,7 +32,10 @@ pub fn start() -> Result<(Output, mpsc::Receiver<Line>, Terminal), ReadlineError
     let shown = Arc::clone(&progress);
     let output = Output::to(move |line| {
         shown.wait();
-        printer.print(line).map_err(io::Error::other)
+        // It fails once the editor has ended, which leaves the terminal to others.
+        printer
+            .print(line.clone())
+            .or_else(|_| output::write(&line))
     })?;
     let (sender, lines) = mpsc::channel(1);
     thread::Builder::new()
