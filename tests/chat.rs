@@ -31,13 +31,18 @@ struct Chat {
 
 impl Chat {
     fn start(ring: &Ring, name: &str) -> Self {
+        Self::start_on(ring, name, "xterm")
+    }
+
+    /// At a terminal of the kind that `TERM` names.
+    fn start_on(ring: &Ring, name: &str, term: &str) -> Self {
         let pty = openpty(None, None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let child = hermetic(ring.path())
             .args(["node", "--room", "test", "--tracker", &ring.tracker.url()])
             .args(["--name", name, "--identity", &format!("{name}.pem")])
-            .env("TERM", "xterm")
+            .env("TERM", term)
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -197,5 +202,24 @@ fn lines_that_come_at_once_are_all_taken() {
     ada.wait_for("> ");
     ada.type_in("/fly\r/walk\r/run\r/swim\r\u{4}");
     ada.wait_for("* left");
+    assert_eq!(ada.wait_end(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_cannot_be_edited_on_gives_and_takes_plain_lines() {
+    let mut ring = Ring::start(1, &[]);
+    ring.wait_closed(LONG);
+    let mut ada = Chat::start_on(&ring, "ada", "dumb");
+    let mut shown = ada.wait_for("You are ada in room test");
+    ada.wait_for_all(&["n0 is here", "* joined"]);
+    ring.wait_for("ada", LONG, |views| views[0].successor.is_some());
+
+    ring.tell(0, &json!({"cmd": "broadcast", "id": "1", "text": "hi"}));
+    shown += &ada.wait_for("n0: hi\r\n");
+    ada.type_in("hello\r");
+    ring.wait_for("what was typed", LONG, |views| views[0].messages.len() == 1);
+    assert_eq!(ring.views()[0].messages[0].text, "hello");
+    assert!(!shown.contains(['\u{1b}', '>']), "{shown:?}");
+    ada.type_in("\u{4}");
     assert_eq!(ada.wait_end(), Some(0));
 }

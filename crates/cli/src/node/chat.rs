@@ -37,16 +37,19 @@ pub async fn run(
     // First: a signal is to end the chat, not the process while the terminal is changed. The editor
     // also has a handler of its own, and puts back the one that it found.
     let stop = signals::end();
-    // Whatever ends the chat: the shell gets its terminal back as it was.
-    let (output, lines, _terminal) = if editing {
-        let (output, lines, terminal) = editor::start().map_err(Failure::failed)?;
-        (output, lines, Some(terminal))
+    let edited = if editing {
+        editor::start().map_err(Failure::failed)?
     } else {
-        (
+        None
+    };
+    // Whatever ends the chat: the shell gets its terminal back as it was.
+    let (output, lines, _terminal) = match edited {
+        Some((output, lines, terminal)) => (output, lines, Some(terminal)),
+        None => (
             Output::stdout().map_err(Failure::failed)?,
             input::stdin().map_err(Failure::failed)?,
             None,
-        )
+        ),
     };
     let chat = Chat::new(args, &node);
     say(&output, chat.greeting(&args.room)).await;

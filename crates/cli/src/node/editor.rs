@@ -14,19 +14,18 @@ use super::input::Line;
 use crate::output::{self, Output};
 
 /// Starts a line editor; with it come an output that leaves the line being typed alone, and the
-/// lines that are typed.
+/// lines that are typed. `None` if the terminal cannot be edited on, as with `TERM=dumb`.
 ///
 /// Nothing is put out before the editor takes the keys. Until then they are the terminal's, which
 /// makes of Ctrl-D nothing that the editor could read later: typed in answer to a line, it would be
 /// lost.
 ///
 /// # Errors
-/// The terminal cannot be edited on, or the system gives no thread.
-pub fn start() -> Result<(Output, mpsc::Receiver<Line>, Terminal), ReadlineError> {
-    // Nothing that would have to be undone: a signal may end the chat while a line is typed.
-    let config = Config::builder().bracketed_paste(false).build();
-    let mut editor = Editor::<(), MemHistory>::with_history(config, MemHistory::new())?;
-    let mut printer = editor.create_external_printer()?;
+/// The system gives no thread.
+pub fn start() -> io::Result<Option<(Output, mpsc::Receiver<Line>, Terminal)>> {
+    let Ok((mut editor, mut printer)) = open() else {
+        return Ok(None);
+    };
     let progress = Arc::new(Progress::default());
     let terminal = Terminal::keep(Arc::clone(&progress));
     let shown = Arc::clone(&progress);
@@ -55,7 +54,16 @@ pub fn start() -> Result<(Output, mpsc::Receiver<Line>, Terminal), ReadlineError
                 }
             }
         })?;
-    Ok((output, lines, terminal))
+    Ok(Some((output, lines, terminal)))
+}
+
+/// An editor, and what prints above the line being typed; the terminal is not changed yet.
+fn open() -> Result<(Editor<(), MemHistory>, impl ExternalPrinter), ReadlineError> {
+    // Nothing that would have to be undone: a signal may end the chat while a line is typed.
+    let config = Config::builder().bracketed_paste(false).build();
+    let mut editor = Editor::with_history(config, MemHistory::new())?;
+    let printer = editor.create_external_printer()?;
+    Ok((editor, printer))
 }
 
 /// What stands before the line being typed.
