@@ -190,6 +190,47 @@ fn a_broadcast_reaches_everybody_once_and_datagrams_and_bytes_arrive() {
     );
 }
 
+/// Each of five says something to all and to one of them, and leaves in the same breath.
+#[test]
+fn what_is_said_before_leaving_arrives() {
+    let mut ring = Ring::start(9, &["--ring-links", "1", "--long-links", "1"]);
+    for leaver in 0..5 {
+        ring.wait_closed(LONG);
+        let before: Vec<_> = ring.look(|views| views.iter().map(|v| v.messages.len()).collect());
+        let to = ring.node(leaver + 2);
+        let mut commands = Vec::new();
+        for number in 0..3 {
+            let id = format!("b{number}");
+            commands.push(json!({"cmd": "broadcast", "id": id, "text": id}));
+        }
+        commands
+            .push(json!({"cmd": "send", "id": "s", "to": to, "text": "s", "class": "reliable"}));
+        commands.push(json!({"cmd": "leave"}));
+        let lines: Vec<_> = commands.iter().map(ToString::to_string).collect();
+        ring.tell_line(leaver, lines.join("\n").as_bytes());
+        let (status, stderr) = ring.wait_end(leaver);
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        let others = leaver + 1..9;
+        let wanted = |member: usize| 3 + usize::from(member == leaver + 2);
+        ring.wait_for("what was said", LONG, |views| {
+            let mut others = others.clone();
+            others.all(|member| views[member].messages.len() - before[member] >= wanted(member))
+                && views[leaver].outcomes.len() >= 4
+        });
+        let views = ring.views();
+        for member in others {
+            let heard = &views[member].messages[before[member]..];
+            let texts: Vec<&str> = heard.iter().map(|message| message.text.as_str()).collect();
+            let said: Vec<&str> = texts.iter().copied().filter(|text| *text != "s").collect();
+            assert_eq!(said, ["b0", "b1", "b2"], "once each, in order");
+            assert_eq!(texts.len(), wanted(member), "{texts:?}");
+        }
+        let outcomes = &views[leaver].outcomes;
+        assert_eq!(outcomes["s"], "delivered", "{outcomes:?}");
+        assert_eq!(outcomes["b2"], "sent", "{outcomes:?}");
+    }
+}
+
 #[test]
 fn with_manual_ack_a_message_is_delivered_when_it_was_acknowledged() {
     let mut ring = Ring::start(2, &["--manual-ack"]);

@@ -90,6 +90,9 @@ pub struct Config {
     pub signal_burst: u32,
     /// Time for which a link that neither side wants is kept. Default 5 s: guess.
     pub linger: Duration,
+    /// Time that a node which leaves gives its reliable messages to be acknowledged, and its links
+    /// to take what waits. Default 1 s: guess.
+    pub leave_timeout: Duration,
     /// Time between looks at the long links. Default 2 s: guess.
     pub long_link_interval: Duration,
     /// Time that a reliable message is tried. Default 30 s: guess.
@@ -225,6 +228,7 @@ impl Default for Config {
             signal_rate: 500,
             signal_burst: 2000,
             linger: Duration::from_secs(5),
+            leave_timeout: Duration::from_secs(1),
             long_link_interval: Duration::from_secs(2),
             message_deadline: Duration::from_secs(30),
             queue_messages: 8192,

@@ -155,3 +155,39 @@ fn a_full_queue_refuses_and_loses_nothing() {
     sim.run_for(secs(20));
     common::ok(sim.check_quiet(since));
 }
+
+/// Whoever says something and leaves at once has said it.
+#[test]
+fn what_is_said_before_leaving_arrives() {
+    each_seed!("what_is_said_before_leaving_arrives", 10, |seed| {
+        for config in variants(seed) {
+            for count in [2, 16] {
+                let (mut sim, nodes) = ring_of(count, config.clone());
+                let since = sim.now();
+                let leaver = *sim.random().pick(&nodes).unwrap();
+                let before: Vec<_> = nodes
+                    .iter()
+                    .map(|node| received(&sim, *node, Class::Broadcast))
+                    .collect();
+                for number in 0..3 {
+                    sim.broadcast(leaver, numbered(number, 300)).unwrap();
+                }
+                for to in &nodes {
+                    if *to != leaver {
+                        sim.send(leaver, *to, numbered(9, 200)).unwrap();
+                    }
+                }
+                sim.leave(leaver);
+                sim.run_for(secs(10));
+                assert!(!sim.is_running(leaver));
+                for (node, before) in nodes.iter().zip(before) {
+                    if *node != leaver {
+                        assert_eq!(received(&sim, *node, Class::Broadcast) - before, 3);
+                        assert_eq!(received(&sim, *node, Class::Reliable), 1);
+                    }
+                }
+                common::ok(sim.check_quiet(since));
+            }
+        }
+    });
+}

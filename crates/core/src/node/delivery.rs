@@ -90,6 +90,11 @@ impl Delivery {
         }
     }
 
+    /// Whether all that was sent is acknowledged, or has failed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outgoing.values().all(Outgoing::is_idle)
+    }
+
     /// Bytes that have come early.
     pub(super) fn held_bytes(&self) -> usize {
         self.early_bytes

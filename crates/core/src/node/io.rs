@@ -170,7 +170,8 @@ pub enum Command {
         /// The last one taken.
         sequence: u64,
     },
-    /// Leave the room: neighbours and trackers are told. Ends with [`Event::Left`].
+    /// Leave the room, once what was sent before is on its way: neighbours and trackers are told.
+    /// Ends with [`Event::Left`].
     Leave,
 }
 
@@ -564,37 +565,4 @@ pub struct Snapshot {
     pub queues: Queues,
     /// The counts.
     pub counters: Counters,
-}
-
-/// Why [`Node::poll_timeout`](super::Node::poll_timeout) wants to be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TimerKind {
-    /// A link's heartbeat or probe.
-    Heartbeat(LinkId),
-    /// A link that neither side wants has been kept long enough.
-    Linger,
-    /// A connection attempt that takes too long.
-    Attempt(LinkId),
-    /// The periodic stabilization of the ring.
-    Stabilize,
-    /// A table that changed is due to be told.
-    Tell,
-    /// Long or direct links are to be checked, or a lookup has not been answered.
-    Links,
-    /// Acknowledgements are due.
-    Acknowledge,
-    /// Reliable messages may have to be sent again, or are past their deadline.
-    Retransmit,
-    /// Own broadcasts have waited for others long enough.
-    Broadcast,
-    /// Broadcasts are missing.
-    Gap,
-    /// Broadcasts may be missing, and nothing would show it.
-    CatchUp,
-    /// A circulated message waits for its next hop, or its origin for its return.
-    Circulate,
-    /// The own presence record is due, or others' have run out.
-    Presence,
-    /// A tracker is to be connected, told or pinged.
-    Tracker(TrackerId),
 }

@@ -68,6 +68,11 @@ impl Link {
         self.waiting_bytes > most && !self.is_suspect()
     }
 
+    /// Whether frames wait in the node.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     pub(super) fn state(&self) -> LinkState {
         match self.phase {
             Phase::Connecting { .. } => LinkState::Connecting,
@@ -275,7 +280,12 @@ impl Node {
                 successors: self.overlay.table().successors.clone(),
                 predecessors: self.overlay.table().predecessors.clone(),
             };
-            self.send(id, Channel::Control, bye);
+            let channel = match reason {
+                // Behind the broadcasts, or it would end the link before they come.
+                ByeReason::Leaving => Channel::Messages,
+                ByeReason::Unwanted | ByeReason::Protocol => Channel::Control,
+            };
+            self.send_now(id, channel, crate::wire::Frame::from(bye).into());
         }
         if let Some(link) = self.close_link(id) {
             self.tell_overlay(self.now, |overlay, cx| overlay.on_closed(cx, link.peer));
@@ -334,12 +344,7 @@ impl Node {
         // Control frames never wait: heartbeats must not starve behind messages.
         let fits = link.waiting.is_empty() && link.in_driver + size <= window;
         if channel == Channel::Control || fits {
-            link.in_driver += size;
-            self.outputs.push_back(Output::SendFrame {
-                link: id,
-                channel,
-                frame,
-            });
+            self.send_now(id, channel, frame);
             true
         } else if link.waiting_bytes + size <= limit {
             link.waiting_bytes += size;
@@ -348,6 +353,19 @@ impl Node {
         } else {
             self.counters.dropped += 1;
             false
+        }
+    }
+
+    /// Gives a frame to an open link, whatever waits for it.
+    fn send_now(&mut self, id: LinkId, channel: Channel, frame: FrameBuf) {
+        let frame = self.prepare(frame);
+        if let Some(link) = self.links.get_mut(id) {
+            link.in_driver += frame.size();
+            self.outputs.push_back(Output::SendFrame {
+                link: id,
+                channel,
+                frame,
+            });
         }
     }
 

@@ -14,6 +14,7 @@ mod delivery;
 mod failure;
 mod hub;
 mod io;
+mod leaving;
 mod links;
 mod outgoing;
 mod presence;
@@ -38,10 +39,11 @@ use crate::ring::{KnownPlaces, Place, Position};
 use crate::room::RoomId;
 use crate::time::Timestamp;
 use crate::topology::Topology;
-use crate::wire::{ByeReason, Current, Frame, FrameBuf, Head, NodeKind, Stabilize, WireError};
+use crate::wire::{Current, Frame, FrameBuf, Head, NodeKind, Stabilize, WireError};
 
 pub use counters::Counters;
 pub use io::*;
+pub use timers::TimerKind;
 
 use broadcast::Broadcasts;
 use catch_up::Asking;
@@ -99,6 +101,8 @@ pub struct Node {
     wall_clock: Option<(u64, Timestamp)>,
     /// The present, as last told.
     now: Timestamp,
+    /// It is to leave as soon as what it has sent is on its way.
+    leaving: bool,
     ended: bool,
     outputs: VecDeque<Output>,
     timers: Timers,
@@ -145,6 +149,7 @@ impl Node {
             identity: membership.identity,
             wall_clock: None,
             now,
+            leaving: false,
             ended: false,
             outputs: VecDeque::new(),
             timers: Timers::default(),
@@ -222,6 +227,7 @@ impl Node {
                 TimerKind::CatchUp => self.on_catch_up_timer(now),
                 TimerKind::Circulate => self.on_circulate_timer(now),
                 TimerKind::Presence => self.on_presence_timer(now),
+                TimerKind::Leave => self.leave(),
                 TimerKind::Tracker(tracker) => self.on_tracker_timer(now, tracker),
             }
         }
@@ -287,6 +293,9 @@ impl Node {
     }
 
     fn on_command(&mut self, now: Timestamp, command: Command) -> Result<(), InputError> {
+        if self.leaving && !matches!(command, Command::Acknowledge { .. } | Command::Leave) {
+            return Err(InputError::Ended);
+        }
         match command {
             Command::Datagram { id, to, payload } => self.send_datagram(id, to, payload),
             Command::Reliable {
@@ -299,8 +308,7 @@ impl Node {
             Command::Circulate { id, payload } => self.circulate(now, id, payload),
             Command::Acknowledge { from, sequence } => self.acknowledge(from, sequence),
             Command::Leave => {
-                self.send_broadcasts(now);
-                self.leave();
+                self.begin_leaving(now);
                 Ok(())
             }
         }
@@ -376,33 +384,10 @@ impl Node {
         self.on_breach(now, link)
     }
 
-    /// Leaves the room: everybody concerned is told, and the node ends.
-    fn leave(&mut self) {
-        self.send_leaving_presence();
-        let links: Vec<_> = self.links.iter().map(|link| link.id).collect();
-        for link in links {
-            self.bye(link, ByeReason::Leaving);
-        }
-        self.leave_trackers();
-        self.end(Event::Left);
-    }
-
-    /// Ends the session: what is open is closed, and nothing is taken any more.
-    fn end(&mut self, why: Event) {
-        self.fail_open_sends();
-        let links: Vec<_> = self.links.iter().map(|link| link.id).collect();
-        for link in links {
-            self.close_link(link);
-        }
-        self.close_trackers();
-        self.timers.cancel_all();
-        self.ended = true;
-        self.event(why);
-    }
-
     /// What every input may have changed: told to the application, the trackers, and (when
     /// their timer fires) the neighbours.
     fn finish(&mut self, now: Timestamp) {
+        self.leave_if_done();
         if !core::mem::take(&mut self.neighbours_changed) || self.ended {
             return;
         }

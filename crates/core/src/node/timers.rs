@@ -2,8 +2,43 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use super::TimerKind;
+use super::{LinkId, TrackerId};
 use crate::time::Timestamp;
+
+/// Why [`Node::poll_timeout`](super::Node::poll_timeout) wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerKind {
+    /// A link's heartbeat or probe.
+    Heartbeat(LinkId),
+    /// A link that neither side wants has been kept long enough.
+    Linger,
+    /// A connection attempt that takes too long.
+    Attempt(LinkId),
+    /// The periodic stabilization of the ring.
+    Stabilize,
+    /// A table that changed is due to be told.
+    Tell,
+    /// Long or direct links are to be checked, or a lookup has not been answered.
+    Links,
+    /// Acknowledgements are due.
+    Acknowledge,
+    /// Reliable messages may have to be sent again, or are past their deadline.
+    Retransmit,
+    /// Own broadcasts have waited for others long enough.
+    Broadcast,
+    /// Broadcasts are missing.
+    Gap,
+    /// Broadcasts may be missing, and nothing would show it.
+    CatchUp,
+    /// A circulated message waits for its next hop, or its origin for its return.
+    Circulate,
+    /// The own presence record is due, or others' have run out.
+    Presence,
+    /// Leaving has waited long enough.
+    Leave,
+    /// A tracker is to be connected, told or pinged.
+    Tracker(TrackerId),
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {

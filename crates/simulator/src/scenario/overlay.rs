@@ -258,6 +258,7 @@ timing! {
     answer_timeout_ms => answer_timeout,
     quarantine_ms => quarantine,
     linger_ms => linger,
+    leave_timeout_ms => leave_timeout,
     long_link_interval_ms => long_link_interval,
     message_deadline_ms => message_deadline,
     ack_delay_ms => ack_delay,

@@ -23,10 +23,6 @@ use crate::transport::{ConnectionState, TransportEvent};
 /// How long frames that have arrived may take to be passed on once the other side has closed.
 const MAX_LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes that SCTP sends without waiting for acknowledgements (its initial congestion window,
-/// RFC 9260, section 7.2.1): they are on their way before the connection is closed.
-const INITIAL_WINDOW: usize = 4380;
-
 /// Time between looks at what is not acknowledged yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -214,12 +210,13 @@ impl WebRtcConnection {
         }
     }
 
-    /// Waits until everything queued has been sent, and has arrived or is about to.
+    /// Waits until everything queued has been sent and has arrived: what the stack still holds goes
+    /// down with it. A peer that is told of the end closes its side, which is soon noticed.
     async fn flush(&mut self, peer: &Peer) {
         while self.senders.join_next().await.is_some() {}
         while unacknowledged(&peer.channels)
             .await
-            .is_ok_and(|bytes| bytes > INITIAL_WINDOW)
+            .is_ok_and(|bytes| bytes > 0)
         {
             sleep(LOOK_INTERVAL).await;
         }
