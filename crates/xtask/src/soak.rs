@@ -19,8 +19,8 @@ pub struct Plan {
     pub first_seed: u64,
 }
 
-/// Seeds that the random simulations get in one round, which takes some 23 minutes with all its parts
-/// on two cores. The swarm gets many for each: 10,000 in an hour.
+/// Seeds that the random simulations get in one round, which takes some 13 minutes with all its parts
+/// on two cores. The swarm gets many for each: more than 10,000 in an hour.
 const SEEDS_PER_ROUND: u64 = 10;
 
 /// Where the random simulations find their seeds, as `A..B`, B excluded.
