@@ -163,13 +163,17 @@ impl<M: Member> Overlay<M> {
         let Some(direct) = &self.direct else {
             return;
         };
-        let room = self
-            .most_direct(cx)
-            .saturating_sub(self.neighbours.direct());
         let under_way = |(_, known): &(M, &super::Neighbour<M>)| {
             known.mine.has(Wish::Direct) && !known.is_open()
         };
         let under_way = self.neighbours.iter().filter(under_way).count();
+        let most = self.most_direct(cx);
+        let mut room = most.saturating_sub(self.neighbours.direct());
+        if cx.topology.has_hub() {
+            // Others who take this member for the hub may have used up all there is: it would not
+            // find out that the one it takes for the hub is dead, nor become it.
+            room = room.max(usize::from(under_way == 0));
+        }
         let mut may_begin = room.min(cx.config.direct_attempts.saturating_sub(under_way));
         let is_missing = |(member, _): &&(M, Timestamp)| !self.neighbours.contains(*member);
         let mut missing: Vec<_> = direct.wanted.iter().filter(is_missing).copied().collect();
@@ -249,5 +253,47 @@ impl<M: Member> Overlay<M> {
         for member in changed {
             self.want_changed(cx, member);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::super::tests::{Spot, rng};
+    use super::super::{Action, Context, Overlay};
+    use crate::config::Config;
+    use crate::time::Timestamp;
+    use crate::topology::Topology;
+    use crate::wire::Wish;
+
+    #[test]
+    fn whom_all_take_for_the_hub_asks_the_one_it_takes_for_the_hub() {
+        let mut out = Vec::new();
+        let config = Config::default();
+        let mut cx = Context {
+            now: Timestamp::ZERO,
+            config: &config,
+            topology: Topology::Star,
+            can_connect: true,
+            out: &mut out,
+        };
+        let mut overlay = Overlay::new(Spot(100), rng());
+        overlay.found(&mut cx);
+        for member in (1..).take(config.most_direct_links(false)) {
+            assert!(overlay.accepts(&cx, Wish::Direct));
+            overlay.on_offered(Spot(member), Wish::Direct);
+            overlay.on_opened(&mut cx, Spot(member));
+        }
+        assert!(!overlay.accepts(&cx, Wish::Direct));
+        let hubs = [200, 201].map(Spot);
+        overlay.set_direct(&mut cx, hubs.to_vec(), false);
+        cx.now = cx.now + config.tell_interval;
+        overlay.on_direct_timer(&mut cx);
+        let asked = cx.out.iter().filter(|action| match action {
+            Action::Open { to, .. } => hubs.contains(to),
+            _ => false,
+        });
+        assert_eq!(asked.count(), 1);
     }
 }

@@ -29,8 +29,13 @@ use crate::world::{Session, Violation};
 /// Time after joining in which what was said before has arrived.
 const MEMBER_SETTLES: Duration = Duration::from_secs(5);
 
-/// Time after a change of the network in which links to the unreachable have ended.
-const NETWORK_SETTLES: Duration = Duration::from_secs(10);
+/// Time after a change of the network in which it is forgotten: a connection to a tracker that has
+/// broken unnoticed is given up after 10 s
+/// ([`Config::tracker_timeout`](circlet_core::Config::tracker_timeout)), and answers given until then
+/// are lost, so that attempts end another 10 s later
+/// ([`Config::attempt_timeout`](circlet_core::Config::attempt_timeout)) and whoever was to be linked
+/// with is skipped. The rest is for pings on their way.
+const NETWORK_SETTLES: Duration = Duration::from_secs(25);
 
 /// Who is settled.
 #[derive(Clone, Debug)]
