@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 use crate::wire::{Broadcast, BroadcastRequest, Frame, FrameBuf, Head, Heard, Hops, WireError};
 
 /// How long whoever hears of a sender for the first time waits for what was overtaken: longer
-/// than a broadcast takes over the slowest of its ways.
+/// than a broadcast takes over the slowest of its ways, or than it takes to ask for it.
 const BEGINNING_WAIT: Duration = Duration::from_millis(500);
 
 /// Gaps that are asked for at a time; there are more only if somebody makes them.
@@ -151,13 +151,22 @@ impl Broadcasts {
     }
 
     /// The stream of a sender's session, made if there is none; a later session begins a new one.
-    fn open(&mut self, now: Timestamp, origin: NodeId, incarnation: Incarnation, first: u64) {
+    /// Says whether it is new, and earlier ones are waited for.
+    fn open(
+        &mut self,
+        now: Timestamp,
+        origin: NodeId,
+        incarnation: Incarnation,
+        first: u64,
+    ) -> bool {
         let is_later = |stream: &Stream| stream.incarnation < incarnation;
-        if self.streams.get(&origin).is_none_or(is_later) {
+        let is_new = self.streams.get(&origin).is_none_or(is_later);
+        if is_new {
             self.remove(origin);
             let stream = Stream::new(now, incarnation, first);
             self.streams.insert(origin, stream);
         }
+        is_new && first > 1
     }
 
     fn remove(&mut self, origin: NodeId) {
@@ -345,7 +354,7 @@ impl Node {
         self.make_room_for_stream(origin);
         let most = self.config.broadcast_cache;
         let broadcasts = &mut self.broadcasts;
-        broadcasts.open(now, origin, broadcast.incarnation, sequence);
+        let begins_late = broadcasts.open(now, origin, broadcast.incarnation, sequence);
         broadcasts.with(origin, |stream| {
             let recent = Recent {
                 first: sequence,
@@ -362,6 +371,10 @@ impl Node {
             stream.hold(sequence, early);
         });
         broadcasts.make_room(self.config.held_bytes);
+        if begins_late {
+            // Those before it that were sent since this node has been a member are for it, too.
+            self.ask_everybody_soon(now);
+        }
         self.deliver_broadcasts(now, origin);
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! A broadcast is not passed on to a member that is said to have it already (see
 //! [`Overlay::passes_on`](crate::overlay::Overlay::passes_on)). That is wrong while a link is open
 //! at one end only, or has broken, and there may be no later broadcast whose number shows the gap.
-//! So whoever gains or loses a link asks what it has missed since.
+//! So whoever gains or loses a link asks what it has missed since; and so does whoever hears of a
+//! sender for the first time, but not from its beginning on.
 
 use alloc::vec::Vec;
 use core::time::Duration;
