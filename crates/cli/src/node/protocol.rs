@@ -536,6 +536,7 @@ mod tests {
                 topology: Topology::SmallWorld,
                 hub: None,
                 member: true,
+                leaving: false,
                 successors: vec![from],
                 predecessors: vec![],
                 links: vec![],

@@ -545,6 +545,8 @@ pub struct Snapshot {
     pub hub: Option<NodeId>,
     /// Whether it has joined.
     pub member: bool,
+    /// Whether it is to leave as soon as it has seen off what it was given.
+    pub leaving: bool,
     /// Its successor list, nearest first.
     pub successors: Vec<NodeId>,
     /// Its predecessor list, nearest first.

@@ -257,6 +257,7 @@ impl Node {
             topology: self.topology,
             hub: self.hub.present(),
             member: self.overlay.is_member(),
+            leaving: self.leaving,
             successors: ids(self.overlay.successors()),
             predecessors: ids(self.overlay.predecessors()),
             links: self.link_reports(),

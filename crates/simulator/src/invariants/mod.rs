@@ -60,6 +60,7 @@ pub(crate) mod tests {
                     topology: Topology::SmallWorld,
                     hub: None,
                     member: true,
+                    leaving: false,
                     links: peers.into_iter().map(link).collect(),
                     successors,
                     predecessors,

@@ -215,12 +215,13 @@ impl Simulation {
         }
     }
 
-    /// The lists of all members.
+    /// The lists of all members, those left out that are about to leave: once it has been asked of
+    /// them, they are of no more use to the others than if they had left.
     fn view(&self, snapshots: &[Snapshot]) -> RingView {
         let places = |ids: &[NodeId]| ids.iter().map(|id| self.place(*id)).collect();
         let components = self.world.network.components(&self.running());
         let members = snapshots.iter().zip(components);
-        let members = members.filter(|(node, _)| node.member);
+        let members = members.filter(|(node, _)| node.member && !node.leaving);
         let members = members.map(|(node, component)| {
             let session = Session {
                 node: node.node,
