@@ -412,9 +412,7 @@ fn send_broadcasts_while_links_come_and_go(seed: u64) {
                     }
                 }
                 2 => {
-                    let running = sim.running();
-                    let a = *sim.random().pick(&running).unwrap();
-                    let b = *sim.random().pick(&running).unwrap();
+                    let (a, b) = (anybody(&mut sim), anybody(&mut sim));
                     if a != b {
                         sim.block(a, b);
                     }
@@ -423,8 +421,7 @@ fn send_broadcasts_while_links_come_and_go(seed: u64) {
                 _ => {}
             }
             for _ in 0..1 + sim.random().below(6) {
-                let running = sim.running();
-                let from = *sim.random().pick(&running).unwrap();
+                let from = anybody(&mut sim);
                 number += 1;
                 // Refused by who has not joined.
                 let _ = sim.broadcast(from, numbered(number, 50));
@@ -442,4 +439,9 @@ fn send_broadcasts_while_links_come_and_go(seed: u64) {
         }
         println!("seed {seed}: {topology}: {number} broadcasts");
     }
+}
+
+fn anybody(sim: &mut Simulation) -> NodeIndex {
+    let running = sim.running();
+    *ok(sim.random().pick(&running).ok_or("nobody is running"))
 }
