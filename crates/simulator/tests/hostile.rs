@@ -709,6 +709,27 @@ fn broadcasts_of_one_do_not_hold_up_those_of_others() {
     );
 }
 
+#[test]
+fn invented_senders_set_nobody_against_anybody() {
+    each_seed!("invented_senders_set_nobody_against_anybody", 2, |seed| {
+        let mut scene = Scene::new(config(seed));
+        let before = scene.honest_bytes();
+        // Each is heard of in the middle of its stream, so that something seems to be missing.
+        scene.meanwhile(300, |scene, round| {
+            for number in 0..3 {
+                let (identity, _) = scene.nobody(round * 3 + number);
+                let frame = broadcast(scene, &identity, 5, b"of nobody");
+                scene.say(Channel::Messages, frame);
+            }
+        });
+        let bytes = scene.honest_bytes() - before;
+        assert_eq!(scene.counted(|counted| counted.cut_off), 0);
+        // 11 MB in 8 s; 96 MB if each made everybody ask everybody for all the others.
+        assert!(bytes < 30 << 20, "{bytes} bytes were sent for its sake");
+        scene.finish();
+    });
+}
+
 fn signal(scene: &Scene, by: &Identity, from: NodeId, to: NodeId, sequence: u64) -> SignedSignal {
     SignalBody {
         version: VERSION,

@@ -372,8 +372,7 @@ impl Node {
         });
         broadcasts.make_room(self.config.held_bytes);
         if begins_late {
-            // Those before it that were sent since this node has been a member are for it, too.
-            self.ask_everybody_soon(now);
+            self.ask_about_new_sender(now);
         }
         self.deliver_broadcasts(now, origin);
         Ok(())

@@ -9,6 +9,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::defence::Allowance;
 use super::{Channel, LinkId, Node, TimerKind};
 use crate::ring::Place;
 use crate::time::Timestamp;
@@ -16,6 +17,11 @@ use crate::wire::{CatchUp, Heard, MAX_LIST};
 
 /// How much further back is looked than was asked for: longer than a question takes.
 const SLACK: Duration = Duration::from_millis(500);
+
+/// Questions about new senders at a time, and the time until there may be another one: senders are
+/// made up at will, and whoever asks too much is cut off. Guess.
+const MAX_NEW_SENDERS: u32 = 4;
+const NEW_SENDER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whom to ask.
 #[derive(Debug, Default)]
@@ -26,6 +32,8 @@ pub(super) struct Asking {
     everybody: bool,
     /// Since when this node has been a member.
     joined: Option<Timestamp>,
+    /// How often new senders have made it ask of late.
+    new_senders: Allowance,
 }
 
 impl Node {
@@ -48,6 +56,19 @@ impl Node {
         if self.may_have_missed() {
             self.asking.everybody = true;
             self.arm_asking(now);
+        }
+    }
+
+    /// A sender is new, and not heard from its beginning on: what this one was sent since it has been
+    /// a member may wait for a link somewhere.
+    pub(super) fn ask_about_new_sender(&mut self, now: Timestamp) {
+        let asking = &mut self.asking;
+        let takes = |allowance: &mut Allowance| {
+            allowance.take(now, NEW_SENDER_INTERVAL, MAX_NEW_SENDERS, 1)
+        };
+        // One question is about all senders.
+        if !asking.everybody && takes(&mut asking.new_senders) {
+            self.ask_everybody_soon(now);
         }
     }
 
