@@ -216,9 +216,14 @@ impl<M: Member> Neighbours<M> {
         neighbours
     }
 
-    /// How many links are long links of others and nothing else.
-    pub(super) fn accepted_long(&self) -> usize {
-        self.known.iter().filter(|k| k.is_accepted_long()).count()
+    /// How many links are long links of others, or may become ones without a way to refuse them: a
+    /// ring link may cease to be one, and cannot be closed for that before it is open.
+    pub(super) fn long_of_others(&self) -> usize {
+        let is_long = |known: &&Neighbour<M>| {
+            let is_ring = known.mine.has(Wish::Ring) && known.is_open();
+            known.theirs.has(Wish::Long) && !is_ring
+        };
+        self.known.iter().filter(is_long).count()
     }
 
     /// How many links are direct ones.

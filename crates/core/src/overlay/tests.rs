@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::ring::{Member, Position};
 use crate::time::Timestamp;
 use crate::topology::Topology;
-use crate::wire::{Wish, Wishes};
+use crate::wire::{Want, Wish, Wishes};
 
 /// A member on a ring of 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -187,5 +187,31 @@ fn the_unreachable_are_not_listed_beyond_what_is_known() {
         overlay.on_dead(cx, Spot(20), false);
         // Member 5 has a link to 60, but nothing tells that nobody lives between 40 and 60.
         assert_eq!(overlay.successors(), spots(&[30, 40]));
+    });
+}
+
+#[test]
+fn a_ring_link_that_becomes_one_long_link_of_others_too_many_is_closed() {
+    with_context(|cx| {
+        let most = u8::try_from(cx.config.accepted_long_links()).expect("a small number");
+        let mut overlay = Overlay::new(Spot(0), rng());
+        overlay.found(cx);
+        for member in 1..=most {
+            assert!(overlay.accepts(cx, Wish::Long));
+            overlay.on_offered(Spot(member), Wish::Long);
+        }
+        assert!(!overlay.accepts(cx, Wish::Long));
+        overlay.on_offered(Spot(100), Wish::Ring);
+        overlay.on_opened(cx, Spot(100));
+        // One that is being set up is now a ring link, too, but may cease to be one before it is open.
+        overlay.update_wants(cx, &spots(&[most, 100]));
+        let want = Want {
+            wishes: Wishes::of(Wish::Long),
+            serial: 1,
+        };
+        overlay.on_want(cx, Spot(100), want);
+        assert!(!cx.out.contains(&Action::Close { to: Spot(100) }));
+        overlay.update_wants(cx, &spots(&[most]));
+        assert!(cx.out.contains(&Action::Close { to: Spot(100) }));
     });
 }

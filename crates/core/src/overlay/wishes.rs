@@ -11,16 +11,10 @@ impl<M: Member> Overlay<M> {
     /// Whether there is room for a link that a neighbour wants.
     #[must_use]
     pub fn accepts(&self, cx: &Context<'_, M>, wish: Wish) -> bool {
-        // A ring link may cease to be one, and cannot be closed for that before it is open.
-        let is_long = |(_, known): &(M, &Neighbour<M>)| {
-            let is_ring = known.mine.has(Wish::Ring) && known.is_open();
-            known.theirs.has(Wish::Long) && !is_ring
-        };
-        let accepted_long = || self.neighbours.iter().filter(is_long).count();
         self.neighbours.len() < self.most_links(cx)
             && match wish {
                 Wish::Ring => true,
-                Wish::Long => accepted_long() < cx.config.accepted_long_links(),
+                Wish::Long => self.neighbours.long_of_others() < cx.config.accepted_long_links(),
                 Wish::Direct => self.neighbours.direct() < self.most_direct(cx),
             }
     }
@@ -91,7 +85,7 @@ impl<M: Member> Overlay<M> {
             return;
         };
         let is_surplus = if known.is_accepted_long() {
-            self.neighbours.accepted_long() > cx.config.accepted_long_links()
+            self.neighbours.long_of_others() > cx.config.accepted_long_links()
         } else {
             known.is_accepted_direct() && self.neighbours.direct() > self.most_direct(cx)
         };
