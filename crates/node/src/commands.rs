@@ -133,6 +133,11 @@ impl Commands {
         self.waiting.contains_key(&lane)
     }
 
+    /// Whether the core has been given all commands.
+    pub(crate) fn none_wait(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// The lanes in which commands wait.
     pub(crate) fn lanes(&self) -> Vec<Lane> {
         self.waiting.keys().copied().collect()

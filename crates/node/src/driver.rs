@@ -5,9 +5,7 @@
 //! the core says. It decides nothing about the protocol.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +17,7 @@ use circlet_core::node::{
 use circlet_core::wire::{FrameBuf, TrackerMessage};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout_at};
 use tracing::{debug, trace, warn};
 
 use crate::commands::{CommandRequest, Commands, Lane, Request};
@@ -28,6 +26,7 @@ use crate::epoch::Epoch;
 use crate::events::{Acknowledgement, EventSender, NodeEvent};
 use crate::handle::Shared;
 use crate::identity::unix_ms;
+use crate::timer::Timer;
 use crate::tracker_client::{self, ConnectionId, TrackerEvent, TrackerEvents, TrackerUrl};
 use crate::transport::{Link, SendError, Transport, TransportEvent};
 
@@ -44,8 +43,11 @@ const TRACKER_EVENTS: usize = 64;
 /// How often the core is told the time of day.
 const WALL_CLOCK: Duration = Duration::from_secs(60);
 
-/// How long leaving may take.
+/// How long leaving may take, once the core has all commands.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// How long the core is given to take the commands that wait before it leaves.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// How long a link that is closed on purpose may take to pass on what it was given.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -71,11 +73,22 @@ pub(crate) struct Driver {
     has_room: bool,
     /// Whether message frames are left unread.
     is_flooded: bool,
-    /// By when the node has to have left.
-    leave_by: Option<Instant>,
+    /// How far leaving has come.
+    leaving: Leaving,
     /// Whether the core has said its last.
     is_over: bool,
     inbox: Inbox,
+}
+
+/// How far a node has come in leaving. Each step has a time by which the next one follows.
+#[derive(Clone, Copy)]
+enum Leaving {
+    /// It stays.
+    No,
+    /// The core takes what was said before.
+    HandingOver(Instant),
+    /// The core has been told to leave.
+    Under(Instant),
 }
 
 /// Where the driver's inputs come from.
@@ -142,7 +155,7 @@ impl Driver {
             tasks: JoinSet::new(),
             has_room: false,
             is_flooded: false,
-            leave_by: None,
+            leaving: Leaving::No,
             is_over: false,
             inbox: Inbox {
                 requests,
@@ -164,7 +177,7 @@ impl Driver {
         let (mut links, mut requests, mut trackers) = (Vec::new(), Vec::new(), Vec::new());
         let mut has_handles = true;
         self.tell_time_of_day();
-        while !self.is_over && self.leave_by.is_none_or(|by| Instant::now() < by) {
+        while !self.is_over && !self.took_too_long() {
             timer.arm(self.deadline());
             self.events.wake_reader();
             let taken = tokio::select! {
@@ -203,6 +216,7 @@ impl Driver {
             self.tell_setbacks();
             self.acknowledge();
             self.retry_waiting();
+            self.go_on_leaving();
             while self.tasks.try_join_next().is_some() {}
             if taken == BATCH {
                 // There may be more: let the sockets have their turn first.
@@ -221,7 +235,7 @@ impl Driver {
             .core
             .poll_timeout()
             .map(|(at, _)| self.epoch.instant(at));
-        core.into_iter().chain(self.leave_by).min()
+        core.into_iter().chain(self.leaving.by()).min()
     }
 
     fn on_link(&mut self, event: TransportEvent) {
@@ -364,11 +378,25 @@ impl Driver {
         self.handle(Input::WallClock { unix_ms });
     }
 
+    /// Begins to leave. What was said before is said: commands that wait go first.
     fn leave(&mut self) {
-        if self.leave_by.is_none() {
-            self.leave_by = Some(Instant::now() + LEAVE);
+        if let Leaving::No = self.leaving {
+            self.leaving = Leaving::HandingOver(Instant::now() + HAND_OVER);
+        }
+    }
+
+    /// Has the core leave as soon as it has taken all commands, or has had its time to.
+    fn go_on_leaving(&mut self) {
+        if let Leaving::HandingOver(by) = self.leaving
+            && (self.commands.none_wait() || by <= Instant::now())
+        {
+            self.leaving = Leaving::Under(Instant::now() + LEAVE);
             self.handle(Input::Command(Command::Leave));
         }
+    }
+
+    fn took_too_long(&self) -> bool {
+        matches!(self.leaving, Leaving::Under(by) if by <= Instant::now())
     }
 
     fn perform_all(&mut self) {
@@ -515,7 +543,7 @@ impl Driver {
     async fn finish(mut self) {
         self.shared.permits.close();
         self.inbox.requests.close();
-        let by = self.leave_by.unwrap_or_else(|| Instant::now() + LEAVE);
+        let by = self.leaving.by().unwrap_or_else(|| Instant::now() + LEAVE);
         for open in mem::take(&mut self.links).into_values() {
             self.tasks.spawn(open.link.close(CLOSE));
         }
@@ -525,6 +553,15 @@ impl Driver {
         let closed = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(by, closed).await.is_err() {
             debug!("links or trackers took too long to close");
+        }
+    }
+}
+
+impl Leaving {
+    const fn by(self) -> Option<Instant> {
+        match self {
+            Self::No => None,
+            Self::HandingOver(by) | Self::Under(by) => Some(by),
         }
     }
 }
@@ -547,38 +584,6 @@ impl Tracker {
             // It may be waiting for an answer that never comes.
             connection.abort.abort();
         }
-    }
-}
-
-/// A timer that may be armed again and again. It may expire too early, never too late: the core
-/// takes spurious calls, and setting a timer back costs more.
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
-}
-
-impl Timer {
-    fn new() -> Self {
-        Self {
-            sleep: Box::pin(sleep(Duration::ZERO)),
-            armed: None,
-        }
-    }
-
-    fn arm(&mut self, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else { return };
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.sleep.as_mut().reset(deadline);
-            self.armed = Some(deadline);
-        }
-    }
-
-    async fn expire(&mut self) {
-        if self.armed.is_none() {
-            pending::<()>().await;
-        }
-        self.sleep.as_mut().await;
-        self.armed = None;
     }
 }
 

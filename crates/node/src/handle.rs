@@ -267,8 +267,9 @@ impl Node {
         }
     }
 
-    /// Leaves the room. Returns once neighbours and trackers were told and all links are
-    /// closed, after 2 s at the latest. Messages not delivered by then have failed.
+    /// Leaves the room. Returns once what was sent before is on its way, neighbours and trackers
+    /// were told, and all links are closed: after 3 s at the latest. Messages not delivered by then
+    /// have failed.
     ///
     /// Everybody who holds a handle may call it, and more than once.
     pub async fn leave(&self) {

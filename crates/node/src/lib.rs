@@ -80,6 +80,7 @@ mod epoch;
 mod events;
 mod handle;
 mod identity;
+mod timer;
 mod tracker_client;
 pub mod transport;
 

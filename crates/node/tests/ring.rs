@@ -312,6 +312,25 @@ async fn leaving_fails_what_is_not_delivered() {
 }
 
 #[tokio::test]
+async fn what_waits_for_room_is_sent_before_leaving() {
+    const COUNT: usize = 150;
+    let tracker = tracker().await;
+    let mut members = Member::ring(2, &tracker.url(), &MemoryTransport::default()).await;
+    let Member { node, events } = members.pop().expect("two members");
+    // More than a link has room for.
+    let payload = Bytes::from(vec![7; 60_000]);
+    for _ in 0..COUNT {
+        node.broadcast(payload.clone()).await.unwrap();
+    }
+    node.leave().await;
+    for number in 0..COUNT {
+        let message = members[0].message().await;
+        assert_eq!(message.payload, payload, "broadcast {number}");
+    }
+    drop(events);
+}
+
+#[tokio::test]
 async fn a_later_session_of_an_identity_takes_over() {
     let tracker = tracker().await;
     let network = MemoryTransport::default();

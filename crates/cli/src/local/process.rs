@@ -28,7 +28,7 @@ use crate::output::Output;
 const COMMANDS: usize = 1024;
 
 /// Time that a process gets to leave before it is killed.
-const LEAVING: Duration = Duration::from_secs(3);
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// A running process, or a member of this one.
 pub struct Process {

@@ -19,8 +19,8 @@ use crate::args::NodeArgs;
 use crate::failure::Failure;
 use crate::output::{Output, complain};
 
-/// Time to leave the room: the node takes 2 s at most, and its last events have to be told.
-const LEAVING: Duration = Duration::from_secs(3);
+/// Time to leave the room: the node takes 3 s at most, and its last events have to be told.
+const LEAVING: Duration = Duration::from_secs(4);
 
 /// Time for the last lines to be written.
 const FINISHING: Duration = Duration::from_secs(1);

@@ -211,12 +211,6 @@ impl<A: Actor> Kernel<A> {
         index
     }
 
-    /// Changes the least latency from now on; on several threads, to one microsecond at least.
-    pub fn set_least_latency(&mut self, least_latency: Duration) {
-        let shortest = u64::from(self.shards.len() > 1);
-        self.layout.least_latency = micros(least_latency).max(shortest);
-    }
-
     /// Lets something happen to an actor, from now on, on behalf of nobody.
     ///
     /// # Errors

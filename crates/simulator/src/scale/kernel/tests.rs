@@ -283,21 +283,6 @@ fn what_may_not_be_scheduled_ends_the_run() {
 }
 
 #[test]
-fn the_least_latency_can_change() {
-    for threads in 1..=2 {
-        let mut kernel = kernel(threads, 2);
-        kernel.set_least_latency(Duration::from_micros(10));
-        let quick = Step::Schedule(1, Duration::from_micros(10));
-        kernel.schedule_from_outside(0, at(0), quick).unwrap();
-        kernel.run_until(&2, at(100)).unwrap();
-        assert_eq!(kernel.actor(1).unwrap().events, 1);
-        kernel.set_least_latency(Duration::from_micros(11));
-        kernel.schedule_from_outside(0, at(100), quick).unwrap();
-        assert_eq!(kernel.run_until(&2, at(200)).unwrap_err().why, Why::TooSoon);
-    }
-}
-
-#[test]
 fn without_latency_there_is_one_thread() {
     let mut kernel = Kernel::new(NonZeroUsize::new(2).unwrap(), Duration::ZERO);
     kernel.add(Walker::new(0));
