@@ -20,7 +20,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use circlet_core::Timestamp;
+use circlet_core::{Config, Timestamp};
 
 use super::view::RingView;
 use super::{live_successor, one_ring, principals};
@@ -29,18 +29,15 @@ use crate::world::{Session, Violation};
 /// Time after joining in which what was said before has arrived.
 const MEMBER_SETTLES: Duration = Duration::from_secs(5);
 
-/// Time after a change of the network in which it is forgotten: a connection to a tracker that has
-/// broken unnoticed is given up after 10 s
-/// ([`Config::tracker_timeout`](circlet_core::Config::tracker_timeout)), and answers given until then
-/// are lost, so that attempts end another 10 s later
-/// ([`Config::attempt_timeout`](circlet_core::Config::attempt_timeout)) and whoever was to be linked
-/// with is skipped. The rest is for pings on their way.
-const NETWORK_SETTLES: Duration = Duration::from_secs(25);
+/// What comes on top of the node's timeouts after a change of the network: pings are on their way.
+const PINGS: Duration = Duration::from_secs(5);
 
 /// Who is settled.
 #[derive(Clone, Debug)]
 pub struct Settled {
     list_len: usize,
+    /// Time after a change of the network in which it is forgotten.
+    network_settles: Duration,
     sessions: BTreeSet<Session>,
     network_changed: Timestamp,
     /// When the last one joined.
@@ -48,11 +45,17 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// Nobody, of a ring with lists of `list_len`.
+    /// Nobody, of a ring of nodes with this configuration.
+    ///
+    /// A change of the network is forgotten when what began before has ended: a connection to a
+    /// tracker that has broken unnoticed is given up after [`Config::tracker_timeout`], and answers
+    /// given until then are lost, so that attempts end [`Config::attempt_timeout`] later and whoever
+    /// was to be linked with is skipped.
     #[must_use]
-    pub const fn new(list_len: usize) -> Self {
+    pub fn new(config: &Config) -> Self {
         Self {
-            list_len,
+            list_len: config.list_len,
+            network_settles: config.tracker_timeout + config.attempt_timeout + PINGS,
             sessions: BTreeSet::new(),
             network_changed: Timestamp::ZERO,
             joined: Timestamp::ZERO,
@@ -106,7 +109,7 @@ impl Settled {
         self.joined = joined.unwrap_or_default().max(self.joined);
         self.forget_unifying(now, view);
         self.demand(now, view)?;
-        if now.since(self.network_changed) < NETWORK_SETTLES {
+        if now.since(self.network_changed) < self.network_settles {
             return Ok(());
         }
         for component in view.components() {
@@ -178,12 +181,42 @@ mod tests {
         RingView::new(living.map(|(_, member)| member.clone()).collect())
     }
 
+    fn settled() -> Settled {
+        Settled::new(&Config {
+            list_len: 3,
+            ..Config::default()
+        })
+    }
+
+    #[test]
+    fn nobody_settles_before_what_a_change_of_the_network_began_has_ended() {
+        let mut settled = Settled::new(&Config {
+            list_len: 3,
+            tracker_timeout: Duration::from_secs(20),
+            attempt_timeout: Duration::from_secs(7),
+            ..Config::default()
+        });
+        let view = ideal_view(12, 3);
+        let changed = Timestamp::ZERO + Duration::from_secs(100);
+        settled.on_network(changed);
+        assert_eq!(
+            settled.check(changed + Duration::from_secs(31), &view),
+            Ok(())
+        );
+        assert_eq!(settled.count(), 0);
+        assert_eq!(
+            settled.check(changed + Duration::from_secs(32), &view),
+            Ok(())
+        );
+        assert_eq!(settled.count(), 12);
+    }
+
     #[test]
     fn the_last_entry_is_demanded_unless_a_newcomer_may_push_it_out() {
         let view = ideal_view(12, 3);
         let crashed = without(&view, &[1, 2]);
-        let now = Timestamp::ZERO + 2 * NETWORK_SETTLES;
-        let mut settled = Settled::new(3);
+        let mut settled = settled();
+        let now = Timestamp::ZERO + settled.network_settles;
         assert_eq!(settled.check(now, &view), Ok(()));
         settled.on_fault(now, &crashed);
         assert_eq!(settled.count(), 12);
@@ -194,7 +227,8 @@ mod tests {
 
     #[test]
     fn nothing_is_demanded_while_a_newcomer_is_stranded() {
-        let now = Timestamp::ZERO + 2 * NETWORK_SETTLES;
+        let mut settled = settled();
+        let now = Timestamp::ZERO + settled.network_settles;
         let mut members = ideal_view(12, 3).members().to_vec();
         // It has just joined, and nobody lists it yet.
         members[0].since = now;
@@ -203,7 +237,6 @@ mod tests {
             member.successors.retain(|place| *place != newcomer);
         }
         let view = RingView::new(members);
-        let mut settled = Settled::new(3);
         assert_eq!(settled.check(now, &view), Ok(()));
         assert_eq!(settled.count(), 11);
         let stranded = without(&view, &[1, 2, 3]);

@@ -165,10 +165,10 @@ impl<'a> Run<'a> {
         Self {
             plan,
             stop,
+            settled: Settled::new(&config.node),
             sim: Simulation::new(config),
             nodes: BTreeMap::new(),
             random: Stream::fork(plan.seed, Concern::Scenario, 2),
-            settled: Settled::new(plan.settings.list_len),
             settled_checks: 0,
             healed: false,
             checks: 0,

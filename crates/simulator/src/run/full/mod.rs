@@ -89,7 +89,7 @@ impl<'a> FullWorld<'a> {
             recorder: Recorder::new(scenario.overlay.config.message_deadline),
             sent_bytes: 0,
             measured_since: Timestamp::ZERO,
-            watch: Watch::new(scenario.overlay.config.list_len, scenario.trackers),
+            watch: Watch::new(&scenario.overlay.config, scenario.trackers),
             graph: None,
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use circlet_core::Timestamp;
 use circlet_core::node::TrackerId;
+use circlet_core::{Config, Timestamp};
 
 use crate::invariants::settled::Settled;
 use crate::results::{ViolationRow, Violations};
@@ -24,10 +24,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) const fn new(list_len: usize, trackers: u16) -> Self {
+    pub(super) fn new(config: &Config, trackers: u16) -> Self {
         Self {
             trackers,
-            settled: Settled::new(list_len),
+            settled: Settled::new(config),
             seen: BTreeSet::new(),
         }
     }
