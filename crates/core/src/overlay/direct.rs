@@ -29,14 +29,25 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[derive(Clone, Debug)]
 pub(super) struct DirectLinks<M> {
-    /// Whom links are wanted with, in order of their places, and from when on this member asks.
-    wanted: ThinVec<(M, Timestamp)>,
+    /// Whom links are wanted with, in order of their places.
+    wanted: ThinVec<Wanted<M>>,
     /// Whether this member is the hub of a star.
     is_hub: bool,
     /// Attempts in a row that have led to nothing.
     failures: u32,
     /// No attempt is begun before.
     not_before: Timestamp,
+}
+
+/// Somebody a direct link is wanted with.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<M> {
+    member: M,
+    /// From when on this member asks.
+    from: Timestamp,
+    /// When it could not be reached last; zero if it always could. Nobody is forgotten here while
+    /// others are tried in turn, as in quarantine.
+    failed: Timestamp,
 }
 
 impl<M> Default for DirectLinks<M> {
@@ -52,24 +63,21 @@ impl<M> Default for DirectLinks<M> {
 
 impl<M: Member> DirectLinks<M> {
     fn wants(&self, member: M) -> bool {
+        self.find(member).is_some()
+    }
+
+    /// Where a member that is wanted stands.
+    fn find(&self, member: M) -> Option<usize> {
         let found = self
             .wanted
-            .binary_search_by_key(&member, |(member, _)| *member);
-        found.is_ok()
+            .binary_search_by_key(&member, |wanted| wanted.member);
+        found.ok()
     }
 
     /// Forgets the failures.
     fn take_heart(&mut self) {
         self.failures = 0;
         self.not_before = Timestamp::ZERO;
-    }
-
-    /// When a member that is wanted already may be asked.
-    fn asked_from(&self, member: M) -> Option<Timestamp> {
-        let found = self
-            .wanted
-            .binary_search_by_key(&member, |(member, _)| *member);
-        found.ok().map(|at| self.wanted[at].1)
     }
 }
 
@@ -86,7 +94,7 @@ impl<M: Member> Overlay<M> {
         members.dedup();
         let direct = self.direct.get_or_insert_default();
         direct.is_hub = is_hub;
-        let is_same = members.iter().eq(direct.wanted.iter().map(|(m, _)| m));
+        let is_same = members.iter().eq(direct.wanted.iter().map(|it| &it.member));
         if is_same {
             return;
         }
@@ -103,8 +111,12 @@ impl<M: Member> Overlay<M> {
         let wanted = members
             .into_iter()
             .map(|member| {
-                let known = direct.asked_from(member);
-                (member, known.unwrap_or_else(|| first_turn(member)))
+                let known = direct.find(member).map(|at| direct.wanted[at]);
+                known.unwrap_or_else(|| Wanted {
+                    member,
+                    from: first_turn(member),
+                    failed: Timestamp::ZERO,
+                })
             })
             .collect();
         direct.wanted = wanted;
@@ -175,13 +187,13 @@ impl<M: Member> Overlay<M> {
             room = room.max(usize::from(under_way == 0));
         }
         let mut may_begin = room.min(cx.config.direct_attempts.saturating_sub(under_way));
-        let is_missing = |(member, _): &&(M, Timestamp)| !self.neighbours.contains(*member);
+        let is_missing = |wanted: &&Wanted<M>| !self.neighbours.contains(wanted.member);
         let mut missing: Vec<_> = direct.wanted.iter().filter(is_missing).copied().collect();
         if missing.is_empty() || !cx.can_connect {
             return;
         }
         // Who may not be asked yet; for the others this is done again with each stabilization.
-        let later = missing.iter().map(|(_, at)| (*at).max(direct.not_before));
+        let later = missing.iter().map(|it| it.from.max(direct.not_before));
         if let Some(next) = later.filter(|at| *at > cx.now).min() {
             self.timers.links = self.timers.links.min(next);
         }
@@ -189,19 +201,19 @@ impl<M: Member> Overlay<M> {
             return;
         }
         let me = self.me.position();
-        missing.retain(|(member, at)| *at <= cx.now && !self.quarantine.avoids(cx.now, *member));
-        // Whoever has failed waits behind those who have not: it may be dead.
-        missing.sort_by_key(|(member, _)| {
-            let spread = (me.0 ^ member.position().0).wrapping_mul(SPREAD);
-            (self.quarantine.failures(*member), spread)
+        missing.retain(|it| it.from <= cx.now && !self.quarantine.avoids(cx.now, it.member));
+        // Whoever has failed waits behind those who have not, and have not for longer: it may be dead.
+        missing.sort_by_key(|it| {
+            let spread = (me.0 ^ it.member.position().0).wrapping_mul(SPREAD);
+            (self.quarantine.failures(it.member), it.failed, spread)
         });
         // After failures one at a time, to see whether things have changed; of several who may be
         // the hub, all.
         if direct.failures > 0 && !cx.topology.has_hub() {
             may_begin = may_begin.min(usize::from(under_way == 0));
         }
-        for (member, _) in missing.into_iter().take(may_begin) {
-            self.want_link(cx, member, Wish::Direct);
+        for wanted in missing.into_iter().take(may_begin) {
+            self.want_link(cx, wanted.member, Wish::Direct);
         }
     }
 
@@ -220,10 +232,13 @@ impl<M: Member> Overlay<M> {
 
     /// An attempt at a direct link has led to nothing. Each time in a row the pause is longer, so
     /// that a full mesh, or one without a way to connect, is not a storm of offers.
-    pub(super) fn on_direct_failed(&mut self, cx: &Context<'_, M>) {
+    pub(super) fn on_direct_failed(&mut self, cx: &Context<'_, M>, member: M) {
         let Some(direct) = &mut self.direct else {
             return;
         };
+        if let Some(at) = direct.find(member) {
+            direct.wanted[at].failed = cx.now;
+        }
         let first: Duration = cx.config.answer_timeout / 4;
         let doublings = direct.failures.min(MAX_DOUBLINGS);
         let pause = first
@@ -266,6 +281,39 @@ mod tests {
     use crate::time::Timestamp;
     use crate::topology::Topology;
     use crate::wire::Wish;
+
+    #[test]
+    fn the_dead_do_not_keep_a_mesh_from_trying_the_living() {
+        let mut out = Vec::new();
+        let config = Config::default();
+        let mut cx = Context {
+            now: Timestamp::ZERO,
+            config: &config,
+            topology: Topology::Mesh,
+            can_connect: true,
+            out: &mut out,
+        };
+        let mut overlay = Overlay::new(Spot(0), rng());
+        overlay.found(&mut cx);
+        let members: Vec<_> = (1..=16).map(Spot).collect();
+        overlay.set_direct(&mut cx, members.clone(), false);
+        // Failures are forgotten after a while, but nobody's turn is.
+        let mut asked = Vec::new();
+        while asked.len() < 2 * members.len() {
+            cx.now = cx.now + config.tell_interval;
+            overlay.on_direct_timer(&mut cx);
+            for action in core::mem::take(cx.out) {
+                if let Action::Open { to, .. } = action {
+                    overlay.on_failed(&mut cx, to);
+                    asked.push(to);
+                }
+            }
+            overlay.quarantine.prune(cx.now, 2 * config.quarantine);
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        assert_eq!(asked, members);
+    }
 
     #[test]
     fn whom_all_take_for_the_hub_asks_the_one_it_takes_for_the_hub() {

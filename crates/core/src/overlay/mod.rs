@@ -459,7 +459,7 @@ impl<M: Member> Overlay<M> {
             self.draw_long_link(cx);
         }
         if known.is_some_and(|known| known.mine.has(Wish::Direct)) {
-            self.on_direct_failed(cx);
+            self.on_direct_failed(cx, member);
         }
         if !self.is_member() {
             // The one asked may let us in now that somebody nearer cannot be reached.
