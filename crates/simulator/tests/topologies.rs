@@ -47,11 +47,12 @@ fn hub(sim: &Simulation) -> Option<NodeIndex> {
     sim.nodes().find(|node| sim.node_id(*node) == hub)
 }
 
-/// Waits until the links are there, and all have been told of them.
+/// Waits until the links are there, those that nobody wants any more are gone, and all have been told:
+/// a message that meets a link which has just closed takes one link more.
 #[track_caller]
 fn settle_and_tell(sim: &mut Simulation) -> Duration {
     let took = settle(sim);
-    sim.run_for(ms(500));
+    sim.run_for(Config::default().linger + ms(500));
     took
 }
 
