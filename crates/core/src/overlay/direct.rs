@@ -275,73 +275,57 @@ impl<M: Member> Overlay<M> {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::super::tests::{Spot, rng};
-    use super::super::{Action, Context, Overlay};
-    use crate::config::Config;
-    use crate::time::Timestamp;
+    use super::super::tests::{Spot, rng, with_topology};
+    use super::super::{Action, Overlay};
     use crate::topology::Topology;
     use crate::wire::Wish;
 
     #[test]
     fn the_dead_do_not_keep_a_mesh_from_trying_the_living() {
-        let mut out = Vec::new();
-        let config = Config::default();
-        let mut cx = Context {
-            now: Timestamp::ZERO,
-            config: &config,
-            topology: Topology::Mesh,
-            can_connect: true,
-            out: &mut out,
-        };
-        let mut overlay = Overlay::new(Spot(0), rng());
-        overlay.found(&mut cx);
-        let members: Vec<_> = (1..=16).map(Spot).collect();
-        overlay.set_direct(&mut cx, members.clone(), false);
-        // Failures are forgotten after a while, but nobody's turn is.
-        let mut asked = Vec::new();
-        while asked.len() < 2 * members.len() {
-            cx.now = cx.now + config.tell_interval;
-            overlay.on_direct_timer(&mut cx);
-            for action in core::mem::take(cx.out) {
-                if let Action::Open { to, .. } = action {
-                    overlay.on_failed(&mut cx, to);
-                    asked.push(to);
+        with_topology(Topology::Mesh, |cx| {
+            let mut overlay = Overlay::new(Spot(0), rng());
+            overlay.found(cx);
+            let members: Vec<_> = (1..=16).map(Spot).collect();
+            overlay.set_direct(cx, members.clone(), false);
+            // Failures are forgotten after a while, but nobody's turn is.
+            let mut asked = Vec::new();
+            while asked.len() < 2 * members.len() {
+                cx.now = cx.now + cx.config.tell_interval;
+                overlay.on_direct_timer(cx);
+                for action in core::mem::take(cx.out) {
+                    if let Action::Open { to, .. } = action {
+                        overlay.on_failed(cx, to);
+                        asked.push(to);
+                    }
                 }
+                overlay.quarantine.prune(cx.now, 2 * cx.config.quarantine);
             }
-            overlay.quarantine.prune(cx.now, 2 * config.quarantine);
-        }
-        asked.sort_unstable();
-        asked.dedup();
-        assert_eq!(asked, members);
+            asked.sort_unstable();
+            asked.dedup();
+            assert_eq!(asked, members);
+        });
     }
 
     #[test]
     fn whom_all_take_for_the_hub_asks_the_one_it_takes_for_the_hub() {
-        let mut out = Vec::new();
-        let config = Config::default();
-        let mut cx = Context {
-            now: Timestamp::ZERO,
-            config: &config,
-            topology: Topology::Star,
-            can_connect: true,
-            out: &mut out,
-        };
-        let mut overlay = Overlay::new(Spot(100), rng());
-        overlay.found(&mut cx);
-        for member in (1..).take(config.most_direct_links(false)) {
-            assert!(overlay.accepts(&cx, Wish::Direct));
-            overlay.on_offered(Spot(member), Wish::Direct);
-            overlay.on_opened(&mut cx, Spot(member));
-        }
-        assert!(!overlay.accepts(&cx, Wish::Direct));
-        let hubs = [200, 201].map(Spot);
-        overlay.set_direct(&mut cx, hubs.to_vec(), false);
-        cx.now = cx.now + config.tell_interval;
-        overlay.on_direct_timer(&mut cx);
-        let asked = cx.out.iter().filter(|action| match action {
-            Action::Open { to, .. } => hubs.contains(to),
-            _ => false,
+        with_topology(Topology::Star, |cx| {
+            let mut overlay = Overlay::new(Spot(100), rng());
+            overlay.found(cx);
+            for member in (1..).take(cx.config.most_direct_links(false)) {
+                assert!(overlay.accepts(cx, Wish::Direct));
+                overlay.on_offered(Spot(member), Wish::Direct);
+                overlay.on_opened(cx, Spot(member));
+            }
+            assert!(!overlay.accepts(cx, Wish::Direct));
+            let hubs = [200, 201].map(Spot);
+            overlay.set_direct(cx, hubs.to_vec(), false);
+            cx.now = cx.now + cx.config.tell_interval;
+            overlay.on_direct_timer(cx);
+            let asked = cx.out.iter().filter(|action| match action {
+                Action::Open { to, .. } => hubs.contains(to),
+                _ => false,
+            });
+            assert_eq!(asked.count(), 1);
         });
-        assert_eq!(asked.count(), 1);
     }
 }

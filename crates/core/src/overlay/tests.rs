@@ -32,11 +32,18 @@ fn spots(of: &[u8]) -> Vec<Spot> {
 }
 
 fn with_context<T>(act: impl FnOnce(&mut Context<'_, Spot>) -> T) -> T {
+    with_topology(Topology::Ring, act)
+}
+
+pub(super) fn with_topology<T>(
+    topology: Topology,
+    act: impl FnOnce(&mut Context<'_, Spot>) -> T,
+) -> T {
     let mut out: Vec<Action<Spot>> = Vec::new();
     act(&mut Context {
         now: Timestamp::ZERO,
         config: &Config::default(),
-        topology: Topology::Ring,
+        topology,
         can_connect: true,
         out: &mut out,
     })
