@@ -57,7 +57,7 @@ impl Node {
         if !self.topology.wanted(&self.config).direct {
             return;
         }
-        let hub = self.choose_hub();
+        let hub = self.choose_hub(|place| self.members.answers(place));
         if hub != self.hub.present {
             self.hub.present = hub;
             self.neighbours_changed = true;
@@ -87,42 +87,48 @@ impl Node {
         }
     }
 
-    fn choose_hub(&self) -> Option<Place> {
+    /// The hub, if it is one of those who `may` be it, or this node.
+    fn choose_hub(&self, may: impl Fn(Place) -> bool) -> Option<Place> {
         if !self.topology.has_hub() {
             return None;
         }
         let me = self.overlay.is_member().then_some(self.me);
-        let lives = |place: &Place| Some(*place) == me || self.members.answers(*place);
         let mine = me
             .filter(|_| self.config.may_be_hub)
             .map(|me| (self.incarnation, me.id, me));
+        let named = self.hub.named;
         let longest_running = || {
             let others = self.members.willing_hubs();
-            let first = others.chain(mine).min();
-            first.map(|(_, _, place)| place)
+            let others = others.filter(|(.., place)| may(*place));
+            others.chain(mine).min().map(|(.., place)| place)
         };
-        self.hub.named.filter(lives).or_else(longest_running)
+        named
+            .filter(|named| Some(*named) == me || may(*named))
+            .or_else(longest_running)
     }
 
     /// The hub, and while there is no link to it as many of those next in line as did not answer.
+    /// Whoever would be the hub if it did, too: it may only have been out of reach, of the tracker for
+    /// instance, and nobody says when it no longer is.
     fn hubs_to_ask(&self, hub: Option<Place>) -> Vec<Place> {
-        let Some(hub) = hub.filter(|hub| *hub != self.me) else {
-            return Vec::new();
-        };
-        let more = if self.overlay.is_open(hub) {
+        let rightful = self.choose_hub(|place| self.members.knows(place));
+        let is_open = hub.is_none_or(|hub| hub == self.me || self.overlay.is_open(hub));
+        let more = if is_open {
             0
         } else {
             self.members.unanswering_hubs().min(MOST_ASKED - 1)
         };
         let mut next: Vec<_> = if more > 0 {
             let others = self.members.willing_hubs();
-            others.filter(|(.., place)| *place != hub).collect()
+            let others = others.filter(|(.., place)| self.members.answers(*place));
+            others.filter(|(.., place)| Some(*place) != hub).collect()
         } else {
             Vec::new()
         };
         next.sort_unstable();
         let next = next.into_iter().take(more).map(|(.., place)| place);
-        core::iter::once(hub).chain(next).collect()
+        let asked = rightful.into_iter().chain(hub).chain(next);
+        asked.filter(|place| *place != self.me).collect()
     }
 
     /// The hub as the way to somebody that this member has no link to. Lookahead finds it, except

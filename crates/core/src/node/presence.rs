@@ -132,21 +132,22 @@ impl Members {
         unanswered.is_some_and(|unanswered| unanswered >= MAX_UNANSWERED)
     }
 
+    /// Whether a member is known.
+    pub(super) fn knows(&self, member: Place) -> bool {
+        self.records.contains_key(&member)
+    }
+
     /// Those who may be the hub of a star, the one to be chosen least.
     pub(super) fn willing_hubs(&self) -> impl Iterator<Item = (Incarnation, NodeId, Place)> {
-        let willing = |record: &&Record| record.presence.may_be_hub;
-        let records = self.records.values().filter(willing);
-        records
-            .map(|record| &record.presence)
-            .map(|presence| (presence.incarnation, presence.node.id, presence.node))
-            .filter(|(.., place)| self.answers(*place))
+        let records = self.records.values().map(|record| &record.presence);
+        let willing = records.filter(|presence| presence.may_be_hub);
+        willing.map(|presence| (presence.incarnation, presence.node.id, presence.node))
     }
 
     /// How many of those who may be the hub do not answer.
     pub(super) fn unanswering_hubs(&self) -> usize {
-        let places = self.records.iter();
-        let willing = places.filter(|(_, record)| record.presence.may_be_hub);
-        willing.filter(|(place, _)| !self.answers(**place)).count()
+        let hubs = self.willing_hubs();
+        hubs.filter(|(.., place)| !self.answers(*place)).count()
     }
 
     pub(super) fn own_name(&self) -> &str {
