@@ -17,8 +17,8 @@ const QUANTILES: usize = 1024;
 /// How long messages take, one way.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LatencyModel {
-    /// Uniform between the two, both included; constant if they are equal.
-    Uniform(RangeInclusive<Duration>),
+    /// Uniform, or constant.
+    Uniform(Uniform),
     /// Log-normal, as round-trip times on the internet are.
     LogNormal(LogNormal),
     /// By the places that the two members are at.
@@ -28,15 +28,22 @@ pub enum LatencyModel {
 impl LatencyModel {
     /// Every message takes this long.
     #[must_use]
-    pub const fn constant(latency: Duration) -> Self {
-        Self::Uniform(latency..=latency)
+    pub fn constant(latency: Duration) -> Self {
+        Self::from(latency..=latency)
     }
 
     /// The latency of one message from the `from`-th to the `to`-th member, for a random `word`.
     #[must_use]
     pub fn draw(&self, from: u32, to: u32, word: u64) -> Duration {
+        Duration::from_micros(self.draw_micros(from, to, word))
+    }
+
+    /// The same in microseconds.
+    #[inline]
+    #[must_use]
+    pub(crate) fn draw_micros(&self, from: u32, to: u32, word: u64) -> u64 {
         match self {
-            Self::Uniform(range) => uniform(micros(*range.start()), micros(*range.end()), word),
+            Self::Uniform(model) => model.draw(word),
             Self::LogNormal(model) => model.draw(word),
             Self::Matrix(matrix) => matrix.draw(from, to, word),
         }
@@ -46,7 +53,7 @@ impl LatencyModel {
     #[must_use]
     pub fn least(&self) -> Duration {
         match self {
-            Self::Uniform(range) => *range.start(),
+            Self::Uniform(model) => Duration::from_micros(model.low),
             Self::LogNormal(model) => Duration::from_micros(model.quantiles[0]),
             Self::Matrix(matrix) => Duration::from_micros(matrix.least),
         }
@@ -56,16 +63,35 @@ impl LatencyModel {
     #[must_use]
     pub fn greatest(&self) -> Duration {
         match self {
-            Self::Uniform(range) => *range.end(),
+            Self::Uniform(model) => Duration::from_micros(model.high),
             Self::LogNormal(model) => Duration::from_micros(model.quantiles[QUANTILES]),
             Self::Matrix(matrix) => Duration::from_micros(matrix.greatest),
         }
     }
 }
 
+/// Uniform between the two, both included; constant if they are equal.
 impl From<RangeInclusive<Duration>> for LatencyModel {
     fn from(range: RangeInclusive<Duration>) -> Self {
-        Self::Uniform(range)
+        Self::Uniform(Uniform {
+            low: micros(*range.start()),
+            high: micros(*range.end()),
+        })
+    }
+}
+
+/// Uniform latency between two bounds, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uniform {
+    low: u64,
+    high: u64,
+}
+
+impl Uniform {
+    #[inline]
+    const fn draw(self, word: u64) -> u64 {
+        let width = self.high.saturating_sub(self.low).saturating_add(1);
+        self.low + scale(word, width)
     }
 }
 
@@ -90,11 +116,11 @@ impl LogNormal {
         }
     }
 
-    fn draw(&self, word: u64) -> Duration {
+    fn draw(&self, word: u64) -> u64 {
         let step = scale(word, QUANTILES as u64) as usize;
         let (low, high) = (self.quantiles[step], self.quantiles[step + 1]);
         // The word's lower half, which the step hardly depends on.
-        uniform(low, high, word << 32)
+        Uniform { low, high }.draw(word << 32)
     }
 }
 
@@ -144,20 +170,17 @@ impl LatencyMatrix {
         })
     }
 
-    fn draw(&self, from: u32, to: u32, word: u64) -> Duration {
+    fn draw(&self, from: u32, to: u32, word: u64) -> u64 {
         let place = |member: u32| member as usize % self.size;
         let cell = self.cells[place(from) * self.size + place(to)];
         let off = cell * self.jitter_permille / 1000;
-        uniform(cell - off, cell + off, word)
+        let (low, high) = (cell - off, cell + off);
+        Uniform { low, high }.draw(word)
     }
 }
 
-fn uniform(low: u64, high: u64, word: u64) -> Duration {
-    let width = high.saturating_sub(low).saturating_add(1);
-    Duration::from_micros(low + scale(word, width))
-}
-
-fn micros(duration: Duration) -> u64 {
+/// The whole microseconds of a duration.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

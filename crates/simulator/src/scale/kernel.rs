@@ -19,6 +19,7 @@ pub use super::memory::prefetch;
 use super::shard::{Core, Layout, Shard};
 use super::wheel::{Key, SOURCE_BITS, Sequence};
 use super::windows::Exchange;
+use crate::latency::micros;
 
 /// Actors of a kernel at most: one source is for the world outside.
 pub const MAX_ACTORS: u32 = OUTSIDE;
@@ -380,10 +381,6 @@ impl<A: Actor> Kernel<A> {
     pub fn tallies_mut(&mut self) -> impl Iterator<Item = &mut A::Tally> {
         self.shards.iter_mut().map(|shard| &mut shard.core.tally)
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

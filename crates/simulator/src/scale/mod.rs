@@ -10,6 +10,7 @@ mod host;
 mod ideal;
 pub mod kernel;
 mod memory;
+mod ranks;
 mod shard;
 mod shared;
 mod slab;

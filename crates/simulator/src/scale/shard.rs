@@ -123,9 +123,7 @@ impl<A: Actor> Shard<A> {
             while let Some(due) = self.core.wheel.pop_open(end) {
                 self.fetch(AHEAD - 1);
                 for (step, ahead) in (1..).zip(AHEAD_OF_STEPS) {
-                    if let Some((slot, event)) = self.coming(ahead - 1) {
-                        slot.actor.prefetch(event, step);
-                    }
+                    self.fetch_step(ahead - 1, step);
                 }
                 let (_, local) = self.core.layout.place(due.target);
                 let slot = &mut self.slots[local as usize];
@@ -149,24 +147,30 @@ impl<A: Actor> Shard<A> {
         }
     }
 
+    /// Asks for the memory of a coming event, and of the actor to whom it happens.
     #[inline]
     fn fetch(&self, ahead: usize) {
-        if let Some(slot) = self.slot(ahead) {
-            prefetch(slot, 0..A::HOT_BYTES);
+        if let Some(coming) = self.core.wheel.upcoming(ahead) {
+            if let Some(slot) = self.slot(coming.target) {
+                prefetch(slot, 0..A::HOT_BYTES);
+            }
+            coming.fetch();
         }
-        self.core.wheel.fetch_event(ahead);
     }
 
-    /// A coming event, with the actor to whom it happens.
+    /// The same for what the actor's memory points to.
     #[inline]
-    fn coming(&self, ahead: usize) -> Option<(&Slot<A>, &A::Event)> {
-        Some((self.slot(ahead)?, self.core.wheel.upcoming_event(ahead)?))
+    fn fetch_step(&self, ahead: usize, step: u32) {
+        if let Some(coming) = self.core.wheel.upcoming(ahead)
+            && let Some(slot) = self.slot(coming.target)
+            && let Some(event) = coming.event()
+        {
+            slot.actor.prefetch(event, step);
+        }
     }
 
-    /// Of the actor to whom a coming event happens.
     #[inline]
-    fn slot(&self, ahead: usize) -> Option<&Slot<A>> {
-        let target = self.core.wheel.upcoming(ahead)?;
+    fn slot(&self, target: u32) -> Option<&Slot<A>> {
         let (_, local) = self.core.layout.place(target);
         self.slots.get(local as usize)
     }

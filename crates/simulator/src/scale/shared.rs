@@ -8,7 +8,7 @@ use circlet_core::{Config, Timestamp, Topology};
 
 use super::event::{TICK_US, ticks};
 use super::slot::Slot;
-use crate::latency::LatencyModel;
+use crate::latency::{LatencyModel, micros};
 use crate::network::is_unconnectable;
 use crate::results::Distribution;
 use crate::scenario::TrafficKind;
@@ -189,13 +189,14 @@ impl Shared {
         before.or(self.joined.last().copied())
     }
 
-    /// How long a frame takes that is sent again until it arrives, for a source of random words.
+    /// Microseconds that a frame takes which is sent again until it arrives, for a source of random
+    /// words.
     #[inline]
-    pub fn delay(&self, from: u32, to: u32, mut word: impl FnMut() -> u64) -> Duration {
-        let mut delay = self.latency.draw(from, to, word());
+    pub fn delay(&self, from: u32, to: u32, mut word: impl FnMut() -> u64) -> u64 {
+        let mut delay = self.latency.draw_micros(from, to, word());
         if self.loss > 0.0 {
             let threshold = (self.loss * 2f64.powi(64)) as u64;
-            let mut wait = self.retransmission_timeout;
+            let mut wait = micros(self.retransmission_timeout);
             let mut attempt = 0;
             while attempt < 16 && word() < threshold {
                 delay += wait;

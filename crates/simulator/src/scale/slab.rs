@@ -60,6 +60,13 @@ impl<T> Slab<T> {
         &mut self.blocks[number / BLOCK][number % BLOCK]
     }
 
+    /// The entry of a number.
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> &Option<T> {
+        let number = number as usize;
+        &self.blocks[number / BLOCK][number % BLOCK]
+    }
+
     /// Some entries of one chunk.
     #[inline]
     pub(super) fn within(&self, range: Range<u32>) -> &[Option<T>] {

@@ -17,10 +17,9 @@ use std::num::NonZeroU32;
 use circlet_core::Timestamp;
 
 use super::memory::prefetch;
+use super::ranks::{BUCKET_BITS, Rank, Ranks, order};
 use super::slab::Slab;
 
-/// Microseconds of a bucket, as a power of two.
-const BUCKET_BITS: u32 = 7;
 /// Buckets of the near wheel.
 const NEAR_BUCKETS: u64 = 8192;
 /// Buckets that share a list of the far wheel, as a power of two.
@@ -55,6 +54,10 @@ impl Sequence {
         let this = *self;
         self.0 = self.0.checked_add(1).unwrap_or(NonZeroU32::MIN);
         this
+    }
+
+    pub(super) const fn number(self) -> u32 {
+        self.0.get()
     }
 }
 
@@ -101,11 +104,9 @@ pub struct Wheel<E> {
     cursor: u64,
     /// When the open bucket begins.
     start: Timestamp,
-    /// What was in the open bucket when it was opened, sorted.
-    open: Vec<Rank>,
-    /// How many of those are gone.
-    done: usize,
-    /// Where they are.
+    /// What was in the open bucket when it was opened.
+    open: Ranks,
+    /// Where it is.
     opened: List,
     /// What was pushed into buckets before `cursor`: the open one, as a rule.
     early: BinaryHeap<Reverse<Early<E>>>,
@@ -131,14 +132,27 @@ struct List {
     len: u32,
 }
 
-/// The place of an event in the order of the open bucket.
-#[derive(Clone, Copy, Debug)]
-struct Rank {
-    /// Time within the bucket, source and sequence, in this order from the top.
-    order: u64,
-    /// Index into the slab.
-    entry: u32,
-    target: u32,
+/// An event of the open bucket that is to come.
+#[derive(Debug)]
+pub struct Upcoming<'a, E> {
+    /// Whom it happens to.
+    pub target: u32,
+    entry: &'a Option<Entry<E>>,
+}
+
+impl<'a, E> Upcoming<'a, E> {
+    /// Asks for the memory of the event.
+    #[inline]
+    pub fn fetch(&self) {
+        prefetch(self.entry, 0..size_of_val(self.entry));
+    }
+
+    /// The event.
+    #[inline]
+    #[must_use]
+    pub fn event(&self) -> Option<&'a E> {
+        self.entry.as_ref().map(|entry| &entry.event)
+    }
 }
 
 #[derive(Debug)]
@@ -175,8 +189,7 @@ impl<E> Wheel<E> {
             far: BTreeMap::new(),
             cursor: 0,
             start: Timestamp::ZERO,
-            open: Vec::new(),
-            done: 0,
+            open: Ranks::default(),
             opened: Self::EMPTY,
             early: BinaryHeap::new(),
             len: 0,
@@ -200,7 +213,7 @@ impl<E> Wheel<E> {
     pub fn memory(&self) -> usize {
         self.slab.len() * size_of::<Option<Entry<E>>>()
             + self.chains.len() * size_of::<u32>()
-            + self.open.capacity() * size_of::<Rank>()
+            + self.open.memory()
             + self.early.capacity() * size_of::<Early<E>>()
             + self.near.len() * size_of::<List>()
     }
@@ -247,7 +260,7 @@ impl<E> Wheel<E> {
     /// Takes the first event of the open bucket, if there is one and it is due before `end`.
     #[inline]
     pub fn pop_open(&mut self, end: Timestamp) -> Option<Due<E>> {
-        let rank = self.open.get(self.done).copied();
+        let rank = self.open.first();
         if !self.early.is_empty()
             && let Some(due) = self.pop_early(rank, end)
         {
@@ -259,7 +272,7 @@ impl<E> Wheel<E> {
             return None;
         }
         let entry = self.slab.take(rank.entry)?;
-        self.done += 1;
+        self.open.advance();
         self.len -= 1;
         let key = Key {
             time,
@@ -275,7 +288,7 @@ impl<E> Wheel<E> {
 
     /// Once the open bucket is empty: opens the next one that is not, if it begins before `end`.
     pub fn open_before(&mut self, end: Timestamp) -> bool {
-        if self.done < self.open.len() || !self.early.is_empty() {
+        if self.open.first().is_some() || !self.early.is_empty() {
             return false;
         }
         self.close();
@@ -299,40 +312,23 @@ impl<E> Wheel<E> {
         }
     }
 
-    /// Whom the event happens to that comes `ahead` events after the first one of the open
-    /// bucket, as far as that is known yet.
+    /// The event that comes `ahead` events after the first one of the open bucket, without those
+    /// that came into it late.
     #[inline]
     #[must_use]
-    pub fn upcoming(&self, ahead: usize) -> Option<u32> {
-        self.open.get(self.done + ahead).map(|rank| rank.target)
-    }
-
-    /// Asks for the memory of the event itself.
-    #[inline]
-    pub fn fetch_event(&self, ahead: usize) {
-        if let Some(event) = self.upcoming_place(ahead) {
-            prefetch(event, 0..size_of_val(event));
-        }
-    }
-
-    /// The event itself, unless it is one that came into the open bucket late.
-    #[inline]
-    #[must_use]
-    pub fn upcoming_event(&self, ahead: usize) -> Option<&E> {
-        Some(&self.upcoming_place(ahead)?.as_ref()?.event)
-    }
-
-    #[inline]
-    fn upcoming_place(&self, ahead: usize) -> Option<&Option<Entry<E>>> {
-        let rank = self.open.get(self.done + ahead)?;
-        self.slab.within(rank.entry..rank.entry + 1).first()
+    pub fn upcoming(&self, ahead: usize) -> Option<Upcoming<'_, E>> {
+        let rank = self.open.ahead(ahead)?;
+        Some(Upcoming {
+            target: rank.target,
+            entry: self.slab.get(rank.entry),
+        })
     }
 
     /// A time that no pending event is before, `None` if there is none: the very time of the
     /// first one if it is in the open bucket, else when its list begins.
     #[must_use]
     pub fn none_before(&self) -> Option<Timestamp> {
-        let open = self.open.get(self.done).map(|rank| self.time_of(*rank));
+        let open = self.open.first().map(|rank| self.time_of(rank));
         let early = self.early.peek().map(|Reverse(early)| early.0.key.time);
         if let Some(first) = open.into_iter().chain(early).min() {
             return Some(first);
@@ -344,8 +340,7 @@ impl<E> Wheel<E> {
     }
 
     fn time_of(&self, rank: Rank) -> Timestamp {
-        let offset = rank.order >> (u64::BITS - BUCKET_BITS);
-        Timestamp::from_micros(self.start.as_micros() + offset)
+        Timestamp::from_micros(self.start.as_micros() + rank.offset())
     }
 
     /// The first of `early`, if it comes before the first of the open ones and before `end`.
@@ -468,13 +463,13 @@ impl<E> Wheel<E> {
             let entries = self.slab.within(start..start + len);
             for (index, entry) in (start..).zip(entries) {
                 if let Some(entry) = entry {
-                    let time = Timestamp::from_micros(u64::from(entry.time));
+                    let key = Key {
+                        time: Timestamp::from_micros(u64::from(entry.time)),
+                        source: entry.source,
+                        sequence: entry.sequence,
+                    };
                     self.open.push(Rank {
-                        order: order(Key {
-                            time,
-                            source: entry.source,
-                            sequence: entry.sequence,
-                        }),
+                        order: order(key),
                         entry: index,
                         target: entry.target,
                     });
@@ -482,7 +477,7 @@ impl<E> Wheel<E> {
             }
             (chunk, len) = (self.chains[chunk as usize], Self::CHUNK);
         }
-        self.open.sort_unstable_by_key(|rank| rank.order);
+        self.open.sort();
     }
 
     /// Asks for the memory of a chunk; gives the one after it.
@@ -499,7 +494,6 @@ impl<E> Wheel<E> {
     /// Frees the chunks of the open bucket.
     fn close(&mut self) {
         self.open.clear();
-        self.done = 0;
         let mut chunk = std::mem::replace(&mut self.opened, Self::EMPTY).first;
         while chunk != NONE {
             let next = self.chains[chunk as usize];
@@ -508,15 +502,6 @@ impl<E> Wheel<E> {
             chunk = next;
         }
     }
-}
-
-/// What orders the events of one bucket.
-#[inline]
-fn order(key: Key) -> u64 {
-    // The shift leaves nothing of the time but its place within the bucket.
-    (key.time.as_micros() << (u64::BITS - BUCKET_BITS))
-        | (u64::from(key.source) << u32::BITS)
-        | u64::from(key.sequence.0.get())
 }
 
 impl<E> PartialEq for Early<E> {
@@ -649,14 +634,15 @@ mod tests {
         for sequence in 1..=3 {
             wheel.push(key(10, 0, sequence), sequence, ());
         }
-        assert_eq!(wheel.upcoming(0), None);
+        let target = |wheel: &Wheel<_>, ahead| wheel.upcoming(ahead).map(|it| it.target);
+        assert_eq!(target(&wheel, 0), None);
         assert!(wheel.open_before(at(11)));
         assert_eq!(
-            [0, 1, 2, 3].map(|ahead| wheel.upcoming(ahead)),
+            [0, 1, 2, 3].map(|ahead| target(&wheel, ahead)),
             [Some(1), Some(2), Some(3), None]
         );
         wheel.pop_open(at(11)).unwrap();
-        assert_eq!(wheel.upcoming(0), Some(2));
+        assert_eq!(target(&wheel, 0), Some(2));
     }
 
     /// A thousand events go round for many turns of the wheel, through all of its parts.

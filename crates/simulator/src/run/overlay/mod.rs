@@ -4,13 +4,13 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use circlet_core::overlay::{Neighbour, Overlay};
 use circlet_core::ring::Member as _;
 use circlet_core::wire::Wish;
 use circlet_core::{Timestamp, Topology};
 
+use crate::latency::micros;
 use crate::network::TrackerReach;
 use crate::results::{
     Drawing, DrawnLink, DrawnMember, GraphMetrics, LinkKind, Population, Results, Sample,
@@ -576,8 +576,4 @@ fn open_links(overlay: &Overlay<Slot>) -> u64 {
 
 fn seconds(at: Timestamp, origin: Timestamp) -> f64 {
     at.since(origin).as_secs_f64()
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

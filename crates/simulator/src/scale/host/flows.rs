@@ -129,7 +129,7 @@ impl Host {
         } else {
             Event::Trip(onward)
         };
-        if !self.send(at, next, event, bytes, class, Duration::ZERO) {
+        if !self.send(at, next, event, bytes, class, at.now()) {
             self.lose(trip, at);
         }
     }
@@ -299,7 +299,7 @@ impl Host {
                 || self.overlay.passes_on(shared.topology, origin, from, to);
             if goes_on && self.overlay.is_open(to) {
                 let event = Event::Flood(onward);
-                self.send(at, to, event, bytes, Class::Message, Duration::ZERO);
+                self.send(at, to, event, bytes, Class::Message, at.now());
             }
         }
     }

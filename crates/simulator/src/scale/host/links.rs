@@ -6,7 +6,8 @@ use circlet_core::Timestamp;
 use circlet_core::overlay::Overlay;
 use circlet_core::wire::Wish;
 
-use super::{Attempt, Host, NEVER, State, micros};
+use super::{Attempt, Host, NEVER, State};
+use crate::latency::micros;
 use crate::random::scale;
 use crate::scale::event::{Event, LinkNews, Order};
 use crate::scale::kernel::Context;
@@ -29,9 +30,9 @@ impl Host {
         let can_never = shared.forbids(me, peer.index());
         if !can_never {
             // By way of somebody who knows both: the tracker, or the overlay.
-            let detour = shared.delay(me, peer.index(), || self.word()) + shared.link_setup;
+            let detour = Duration::from_micros(shared.delay(me, peer.index(), || self.word()));
             let offer = LinkNews::Offer(wish);
-            self.send_link_later(at, peer, number, offer, detour);
+            self.send_link_later(at, peer, number, offer, detour + shared.link_setup);
         }
         let patience = if can_never {
             shared.config.attempt_timeout

@@ -16,6 +16,7 @@ use std::time::Duration;
 use circlet_core::Timestamp;
 use circlet_core::overlay::{Action, Context as Surroundings, Detour, Message, Neighbour, Overlay};
 
+use crate::latency::micros;
 use crate::random::{mix, scale};
 use crate::scale::event::{Errand, Event, LinkNews, Order, Trip};
 use crate::scale::kernel::{Actor, Context, prefetch};
@@ -104,6 +105,7 @@ impl Actor for Host {
     /// The first six lines: random numbers, state, neighbours, timers, and where the table is.
     const HOT_BYTES: usize = 384;
 
+    #[inline]
     fn on_event(&mut self, event: Event, at: &mut Context<'_, Self>) {
         if self.state != State::Living {
             self.on_event_of_the_dead(event, at);
@@ -383,8 +385,4 @@ impl Host {
 fn bytes_of(shared: &Shared, flow: u8) -> usize {
     let flow = shared.flows.get(usize::from(flow));
     Shared::message_bytes(flow.map_or(0, |flow| flow.bytes))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use circlet_core::Timestamp;
 use circlet_core::overlay::Message;
 
 use super::{Host, bytes_of};
@@ -41,7 +42,7 @@ impl Host {
             }
         };
         let bytes = Shared::control_bytes(members);
-        self.send(at, to, event, bytes, Class::Control, Duration::ZERO);
+        self.send(at, to, event, bytes, Class::Control, at.now());
     }
 
     pub(super) fn send_link(
@@ -68,10 +69,10 @@ impl Host {
             news,
         };
         let bytes = Shared::control_bytes(2);
-        self.send(at, to, event, bytes, Class::Control, after);
+        self.send(at, to, event, bytes, Class::Control, at.now() + after);
     }
 
-    /// Sends a frame, `after` so long; `false` if there is no room for it in the uplink.
+    /// Sends a frame at some time from now on; `false` if there is no room for it in the uplink.
     pub(super) fn send(
         &mut self,
         at: &mut Context<'_, Self>,
@@ -79,10 +80,9 @@ impl Host {
         event: Event,
         bytes: usize,
         class: Class,
-        after: Duration,
+        mut time: Timestamp,
     ) -> bool {
         let (shared, me) = (at.shared(), at.index());
-        let mut time = at.now() + after;
         if shared.measure_load {
             let load = &mut self.more.get_or_insert_default().load;
             if let Some(bandwidth) = shared.uplink {
@@ -102,7 +102,8 @@ impl Host {
         if shared.separates(me, to.index()) {
             return true;
         }
-        time = time + shared.delay(me, to.index(), || self.word());
+        let delay = shared.delay(me, to.index(), || self.word());
+        time = Timestamp::from_micros(time.as_micros().saturating_add(delay));
         if matches!(event, Event::Flood(_)) {
             let arrivals = &mut self.more.get_or_insert_default().arrivals;
             let last = arrivals.entry(to.index()).or_default();
